@@ -1,0 +1,3 @@
+module github.com/sessile-go/sessile
+
+go 1.26
