@@ -1,6 +1,7 @@
 package sessile
 
 import (
+	"context"
 	"sync/atomic"
 	"time"
 )
@@ -90,5 +91,22 @@ func (c *clock) run(stop <-chan struct{}, activity func() uint64) {
 		case <-c.wake:
 			ticker.Reset(tick)
 		}
+	}
+}
+
+// A stopContext is a context that ends when stop is closed.
+type stopContext struct {
+	context.Context
+	stop <-chan struct{}
+}
+
+func (c stopContext) Done() <-chan struct{} { return c.stop }
+
+func (c stopContext) Err() error {
+	select {
+	case <-c.stop:
+		return context.Canceled
+	default:
+		return nil
 	}
 }

@@ -38,15 +38,15 @@ import (
 type session struct {
 	word atomic.Uint64
 	snap atomic.Pointer[record]
-	priv *record
-	seen atomic.Int64 // last-seen, engine time in ms; stored under the latch
+	priv atomic.Pointer[record] // stored under the latch
+	seen atomic.Int64           // last-seen, engine time in ms; stored under the latch
 
 	// The delta of the last commit: its offset in the shard's log buffer and the
 	// number of that buffer. Guarded by the shard's mutex.
 	logAt  uint32
 	logCut uint32
 
-	name  [inlineID]byte // length+1 and the id; or 0 and the id is extra.id
+	name  [inlineID]byte          // length+1 and the id; or 0 and the id is extra.id
 	next  atomic.Pointer[session] // with the same hash; changed inside the map's Compute
 	extra atomic.Pointer[extra]   // stored under the latch, or before the object is shared
 }
@@ -55,7 +55,7 @@ const inlineID = 24
 
 // extra is what few sessions need. Guarded by the latch, but for id.
 type extra struct {
-	id     string  // of more than inlineID-1 bytes; immutable
+	id     string // of more than inlineID-1 bytes; immutable
 	queue  []*waiter
 	watch  chan struct{} // closed at the next version or end, for Wait
 	loaded chan struct{} // closed when the load has ended
@@ -70,7 +70,7 @@ type waiter struct {
 
 // The word.
 const (
-	bitLocked  uint64 = 1 << iota
+	bitLocked uint64 = 1 << iota
 	bitLatched
 	bitQueued  // extra.queue is not empty
 	bitVisited // used since the eviction hand last passed
@@ -349,7 +349,7 @@ func (s *session) unlockLatched() {
 func (s *session) publishLatched() *record {
 	r := s.snap.Load()
 	if r == nil {
-		r = s.priv
+		r = s.priv.Load()
 		s.snap.Store(r)
 	}
 	return r
@@ -365,6 +365,6 @@ func (s *session) wakeLatched() {
 
 // installLatched replaces the state by one that nobody else has seen.
 func (s *session) installLatched(r *record) {
-	s.priv = r
+	s.priv.Store(r)
 	s.snap.Store(nil)
 }

@@ -1,0 +1,522 @@
+package sessile
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// How a transaction takes effect. The steps, for one session or many:
+//
+//	prepare  under the session lock: locate the changes, check the limits, build
+//	         the next state if they do not fit in place
+//	latch    every session, in order
+//	check    that none has ended or expired since (nothing is applied then)
+//	log      under the mutexes of all shards concerned, taken in order: check the
+//	         seal, then give each session its version and append its delta; mark
+//	         it changed. From here on the commit stands.
+//	apply    put the new state in place
+//	release  latches and session locks
+//
+// So a commit is visible only once it is in the log, and a cut of the log, which
+// takes all those mutexes, has either all of it or nothing (invariants 1 and 4).
+
+// changes reports whether anything is staged that makes a new version.
+func (st *txnState) changes() bool {
+	if st.base == nil {
+		return true
+	}
+	for i := range st.staged {
+		if !st.staged[i].void() {
+			return true
+		}
+	}
+	return false
+}
+
+// prepare checks the limits and builds the next state where the changes do not
+// fit in place.
+func (st *txnState) prepare(e *Engine) error {
+	if st.base != nil && fits(st.staged) {
+		return nil
+	}
+	used, fields := 0, 0
+	if st.base != nil {
+		used, fields = int(st.base.used), int(st.base.fields)
+	}
+	for i := range st.staged {
+		b, n := st.staged[i].grows()
+		used, fields = used+b, fields+n
+	}
+	if used > e.opt.MaxSessionSize || fields > MaxKeys {
+		return fmt.Errorf("%w: session %q of %d bytes and %d keys", ErrTooLarge, st.s.id(), used, fields)
+	}
+	st.next = merge(st.base, st.staged)
+	return nil
+}
+
+// checkLatched returns an error if the session ended or expired under the callback.
+func (st *txnState) checkLatched(e *Engine) error {
+	switch st.s.status() {
+	case live:
+		if st.base != nil && !e.expireLatched(st.sh, st.s) {
+			return nil
+		}
+	case absent, ended:
+		if st.base == nil {
+			return nil
+		}
+	}
+	return named(ErrNotFound, st.s.id())
+}
+
+// admitLocked reserves what the commit adds to the engine's bounds, or refuses it.
+func (st *txnState) admitLocked(e *Engine) error {
+	if st.sh.sealed != nil {
+		return st.sh.sealed
+	}
+	if st.next == nil {
+		return nil
+	}
+	grows := int64(st.next.size() - st.base.size())
+	if st.base == nil {
+		grows += sessionOverhead
+	}
+	if e.persist == nil && grows > 0 && e.memory.Load()+grows > e.opt.MaxMemory {
+		return fmt.Errorf("%w: Options.MaxMemory is used up", ErrTooLarge)
+	}
+	if st.anonymity() > 0 && e.opt.MaxAnonymous > 0 {
+		if e.live.anonymous.Add(1) > int64(e.opt.MaxAnonymous) {
+			e.live.anonymous.Add(-1)
+			return ErrTooMany
+		}
+	} else {
+		e.live.anonymous.Add(st.anonymity())
+	}
+	return nil
+}
+
+// readmitLocked takes back what admitLocked reserved.
+func (st *txnState) readmitLocked(e *Engine) {
+	if st.next != nil {
+		e.live.anonymous.Add(-st.anonymity())
+	}
+}
+
+// anonymity is by how much the commit changes the number of anonymous sessions.
+func (st *txnState) anonymity() int64 {
+	n := int64(0)
+	if st.next.flags&flagUser == 0 {
+		n++
+	}
+	if st.base != nil && st.base.flags&flagUser == 0 {
+		n--
+	}
+	return n
+}
+
+// logLocked gives the commit its version and appends it to the log. It cannot fail.
+func (st *txnState) logLocked(e *Engine, now int64) (version uint64, seen int64) {
+	s, sh := st.s, st.sh
+	seen = now
+	if st.noTouch && st.base != nil {
+		seen = s.seen.Load()
+	}
+	sh.version++
+	version = sh.version
+	if e.persist == nil {
+		st.accountLocked(e)
+		return version, seen
+	}
+	kind := deltaChange
+	if st.base == nil {
+		kind = deltaCreate
+	}
+	// The session's newest delta may be overwritten while its group is open: redo
+	// with absolute values makes the older one superfluous.
+	if kind == deltaChange && s.logCut == sh.cut && int(s.logAt) < len(sh.log) {
+		if d := sh.log[s.logAt:]; binary.LittleEndian.Uint64(d[6:]) == st.base.version &&
+			overwriteDelta(d, len(s.id()), version, seen, st.staged) {
+			sh.markChangedLocked(s)
+			return version, seen
+		}
+	}
+	if len(sh.log) == 0 {
+		e.persist.arm()
+	}
+	s.logAt, s.logCut = uint32(len(sh.log)), sh.cut
+	sh.log = appendDelta(sh.log, kind, s.id(), version, seen, st.staged)
+	sh.markChangedLocked(s)
+	st.accountLocked(e)
+	sh.reportLocked(e)
+	return version, seen
+}
+
+// reportStep is how many bytes a shard gathers before it tells the persister,
+// so that commits do not share a counter.
+const reportStep = 16 << 10
+
+// reportLocked tells the persister of bytes logged and sessions changed.
+func (sh *shard) reportLocked(e *Engine) {
+	if n := len(sh.log) - sh.counted; n >= reportStep {
+		sh.counted += n
+		e.persist.grew(int64(n))
+	}
+	if d := sh.dirty - sh.dirtyKnown; d >= reportStep || d <= -reportStep {
+		sh.dirtyKnown = sh.dirty
+		e.persist.dirtied(d)
+	}
+}
+
+// accountLocked keeps ring, user index and memory in step with a state of
+// another size.
+func (st *txnState) accountLocked(e *Engine) {
+	if st.next == nil {
+		return
+	}
+	s, sh := st.s, st.sh
+	by := int64(st.next.size() - st.base.size())
+	sh.dirty += by // it is marked changed already
+	if st.base == nil {
+		e.live.sessions.Add(1)
+		e.count.creates.Add(1)
+		if s.word.Load()&bitRinged == 0 {
+			by += sessionOverhead
+		}
+		sh.adoptLocked(s)
+	}
+	e.memory.Add(by)
+	user, _ := st.next.user()
+	if old, _ := st.base.user(); old != user {
+		sh.addUserLocked(user, s)
+		s.unmark(bitIndexed)
+		if old != "" {
+			s.outlivedLatched(old)
+		}
+	}
+}
+
+// outlivedLatched notes a user under which the index on disk may list the session.
+func (s *session) outlivedLatched(user string) {
+	x := s.extraLatched()
+	if !slices.Contains(x.users, user) {
+		x.users = append(x.users, user)
+	}
+}
+
+// applyLatched puts the new state in place. The log has it already.
+func (st *txnState) applyLatched(version uint64, seen int64) {
+	s := st.s
+	r := st.next
+	if r == nil {
+		r = s.priv.Load()
+		if s.snap.Load() != nil {
+			r = r.clone(int(r.room))
+			s.installLatched(r)
+		}
+		r.overwrite(st.staged)
+	} else {
+		if st.base == nil {
+			r.created = seen
+		}
+		s.installLatched(r)
+	}
+	r.version = version
+	r.setSaved(seen)
+	if s.seen.Load() != seen {
+		s.seen.Store(seen)
+	}
+	if st.base == nil {
+		s.setStatus(live)
+	}
+	if s.word.Load()&bitTouched != 0 {
+		s.unmark(bitTouched)
+	}
+	s.wakeLatched()
+}
+
+// leaveUser takes the session out of the index of the user it had, now that
+// the commit is visible.
+func (st *txnState) leaveUser() {
+	if st.next == nil || st.base == nil || st.base.flags&flagUser == 0 {
+		return
+	}
+	if old, _ := st.base.user(); !st.next.hasUser(old) {
+		st.sh.mu.Lock()
+		st.sh.removeUserLocked(old, st.s)
+		st.sh.mu.Unlock()
+	}
+}
+
+// commit makes what one transaction staged take effect.
+func (e *Engine) commit(st *txnState) (out outcome, err error) {
+	s, sh := st.s, st.sh
+	if st.destroy {
+		return e.commitDestroy(st)
+	}
+	if !st.changes() {
+		return e.commitNothing(st)
+	}
+	if err := st.prepare(e); err != nil {
+		return outcome{}, err
+	}
+	s.latch()
+	if err := st.checkLatched(e); err != nil {
+		s.unlatch()
+		return outcome{}, err
+	}
+	now := e.clock.now()
+	sh.mu.Lock()
+	if err := st.admitLocked(e); err != nil {
+		sh.mu.Unlock()
+		s.unlatch()
+		return outcome{}, err
+	}
+	version, seen := st.logLocked(e, now)
+	if st.durable && e.persist != nil {
+		out.wait = e.persist.open
+	}
+	sh.mu.Unlock()
+	st.applyLatched(version, seen)
+	st.leaveUser()
+	st.locked = false
+	s.unlockLatched()
+	return out, nil
+}
+
+// commitNothing touches the session of a transaction that staged nothing. If it
+// is durable it rests on what others logged before.
+func (e *Engine) commitNothing(st *txnState) (out outcome, err error) {
+	s, sh := st.s, st.sh
+	s.latch()
+	if err = st.checkLatched(e); err == nil && !st.noTouch {
+		e.touchLatched(sh, s)
+	}
+	if err == nil && st.durable && e.persist != nil {
+		sh.mu.Lock()
+		out.wait = e.persist.open
+		sh.mu.Unlock()
+	}
+	st.locked = false
+	s.unlockLatched()
+	return out, err
+}
+
+func (e *Engine) commitDestroy(st *txnState) (out outcome, err error) {
+	s, sh := st.s, st.sh
+	if st.base == nil {
+		return outcome{}, nil // created and destroyed: there never was one
+	}
+	s.latch()
+	if err = st.checkLatched(e); err == nil {
+		out = e.endLatched(sh, s, ReasonDeleted)
+	}
+	s.unlatch()
+	if err == nil && e.persist != nil && out.wait == nil {
+		return out, e.persist.sealedError()
+	}
+	return out, err
+}
+
+// touchLatched moves last-seen. It reaches the log only when it matters, about
+// ten times per idle timeout, so that use does not become writing; what has not, is
+// written before the session is evicted.
+func (e *Engine) touchLatched(sh *shard, s *session) {
+	now := e.clock.now()
+	if now <= s.seen.Load() {
+		return
+	}
+	s.seen.Store(now)
+	if e.persist == nil {
+		return
+	}
+	r := s.priv.Load()
+	every := r.idle(e.life) / 10
+	if every < 0 {
+		every = touchUnlimited
+	}
+	if now-r.savedSeen() < every || e.gate.Load() != 0 {
+		s.mark(bitTouched)
+		return
+	}
+	sh.mu.Lock()
+	if sh.sealed == nil {
+		if len(sh.log) == 0 {
+			e.persist.arm()
+		}
+		sh.log = appendDelta(sh.log, deltaTouch, s.id(), r.version, now, nil)
+		sh.markChangedLocked(s)
+		sh.reportLocked(e)
+	}
+	sh.mu.Unlock()
+	r.setSaved(now)
+	s.unmark(bitTouched)
+}
+
+// touchUnlimited is how often, in ms, last-seen is logged for a session without an idle timeout.
+const touchUnlimited = 3600_000
+
+// expireLatched ends the session if its time has come, and reports whether it did.
+func (e *Engine) expireLatched(sh *shard, s *session) bool {
+	if s.priv.Load().expires(s.seen.Load(), e.life) > e.clock.now() {
+		return false
+	}
+	for _, end := range e.endLatched(sh, s, ReasonExpired).ends {
+		e.ends.push(e, end)
+	}
+	return true
+}
+
+// endLatched ends a live session: in memory at once, whatever holds its lock,
+// and in the log unless that is sealed (wait is nil then). It needs no room:
+// an end is never refused.
+func (e *Engine) endLatched(sh *shard, s *session, reason Reason) (out outcome) {
+	r := s.priv.Load()
+	out.ends = []ending{{e.infoOf(s.id(), r, s.seen.Load()), reason}}
+	sh.mu.Lock()
+	e.logEndLocked(sh, s, r, e.clock.now())
+	if e.persist != nil && sh.sealed == nil {
+		out.wait = e.persist.open
+	}
+	sh.mu.Unlock()
+	e.endedLatched(s, reason)
+	return out
+}
+
+// logEndLocked accounts for the end of a session, r being its state if that is
+// known, and appends it to the log.
+func (e *Engine) logEndLocked(sh *shard, s *session, r *record, now int64) {
+	sh.version++
+	if r != nil {
+		user, _ := r.user()
+		e.live.sessions.Add(-1)
+		if user == "" {
+			e.live.anonymous.Add(-1)
+		} else {
+			sh.removeUserLocked(user, s)
+			s.outlivedLatched(user)
+		}
+		e.memory.Add(-int64(r.size()))
+	}
+	if e.persist == nil || sh.sealed != nil {
+		return
+	}
+	if len(sh.log) == 0 {
+		e.persist.arm()
+	}
+	sh.log = appendDelta(sh.log, deltaEnd, s.id(), sh.version, now, nil)
+	sh.markChangedLocked(s)
+	if r != nil {
+		sh.dirty -= int64(r.size())
+	}
+	sh.reportLocked(e)
+}
+
+// endedLatched makes the end visible. The log has it already.
+func (e *Engine) endedLatched(s *session, reason Reason) {
+	if r := s.priv.Load(); r != nil {
+		e.tokens.remember(e.clock.now(), r)
+	}
+	s.unmark(bitIndexed | bitTouched)
+	s.installLatched(nil)
+	if e.persist == nil {
+		s.setStatus(absent)
+	} else {
+		s.setStatus(ended)
+	}
+	switch reason {
+	case ReasonExpired:
+		e.count.expirations.Add(1)
+	case ReasonDeleted:
+		e.count.deletes.Add(1)
+	case ReasonLimit:
+		e.count.limited.Add(1)
+	}
+	s.wakeLatched()
+}
+
+// end ends the session of an id for a reason, if it is live and match (nil:
+// any) agrees, seen under its latch. A nil outcome.wait with a nil error means that
+// there is nothing to wait for. The session ends also when its record cannot be read.
+func (e *Engine) end(ctx context.Context, id string, reason Reason, match func(*record) bool) (out outcome, err error) {
+	err = e.onSession(ctx, id, func(sh *shard, s *session) error {
+		if s.status() == live && !e.expireLatched(sh, s) && (match == nil || match(s.priv.Load())) {
+			out = e.endLatched(sh, s, reason)
+			if e.persist != nil && out.wait == nil {
+				return e.persist.sealedError()
+			}
+			return nil
+		}
+		out.wait, err = e.openGroup(sh)
+		return err
+	})
+	if err != nil && match == nil && len(out.ends) == 0 && e.persist != nil && !errors.Is(err, ErrDurabilityUnknown) {
+		return e.endBlind(id, err)
+	}
+	return out, err
+}
+
+// openGroup returns the group whose durability covers all that is logged so
+// far; nil in memory.
+func (e *Engine) openGroup(sh *shard) (*group, error) {
+	if e.persist == nil {
+		return nil, nil
+	}
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.sealed != nil {
+		return nil, e.persist.sealedError()
+	}
+	return e.persist.open, nil
+}
+
+// endBlind ends a session whose record could not be read, because the context
+// ended, the disk failed or the record is damaged: a logout does not fail open.
+func (e *Engine) endBlind(id string, cause error) (out outcome, err error) {
+	h := e.hash(id)
+	sh := e.shardOf(h)
+	for {
+		s, _ := sh.findOrAdd(h, id, newSession(id, loading))
+		w := s.latch()
+		switch statusOf(w) {
+		case dead:
+			s.unlatch()
+			continue
+		case live:
+			if !e.expireLatched(sh, s) {
+				out = e.endLatched(sh, s, ReasonDeleted)
+			}
+		case loading, absent:
+			sh.mu.Lock()
+			e.logEndLocked(sh, s, nil, e.clock.now())
+			if sh.sealed == nil {
+				out.wait = e.persist.open
+			}
+			sh.mu.Unlock()
+			s.mark(bitBlind)
+			e.endedLatched(s, ReasonDeleted)
+		case ended:
+			out.wait, err = e.openGroup(sh)
+		}
+		s.unlatch()
+		break
+	}
+	if out.wait == nil && err == nil {
+		err = e.persist.sealedError()
+	}
+	if err == nil && !errors.Is(cause, ErrCorrupt) && !errors.Is(cause, ErrUnsupported) {
+		// The end is in the log and will be durable, but the caller's context
+		// or the disk does not let this call see it.
+		if ctxEnded(cause) {
+			err = durabilityUnknown(cause)
+			out.wait = nil
+		}
+	}
+	return out, err
+}
+
+func ctxEnded(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}

@@ -1,0 +1,649 @@
+package sessile
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"math/bits"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sessile-go/sessile/internal/store"
+)
+
+// An Engine holds sessions. Its methods are safe for concurrent use. Make one
+// with [Open], share it, and close it with [Engine.Shutdown] or [Engine.Close].
+//
+// The files of this package follow a call's way: engine.go has the public
+// verbs, shard.go the map from id to session, session.go one session and its
+// locks, txn.go what a callback sees, commit.go how it takes effect,
+// persist.go how it reaches the disk.
+type Engine struct {
+	// Read by every call and seldom written.
+	gate      atomic.Uint32 // why writes must not just go on; 0 nearly always
+	opt       Options
+	life      lifespan
+	shards    []*shard
+	shardBits int
+	seed      maphash.Seed
+	spin      bool // other processors can run the holder of a lock
+	clock     *clock
+	persist   *persister // nil when InMemory
+
+	_ [64]byte
+
+	updates txnStates
+	views   txnStates
+
+	memory atomic.Int64 // bytes of hot sessions
+	live   counts
+	count  counters
+	hand   atomic.Uint32 // the shard whose hand moves next
+	loads  chan struct{} // bounds the reads of cold sessions
+	tokens endedTokens
+	ends   notifier
+	room   room
+
+	stop     chan struct{} // closed when the background goroutines are to end
+	workers  sync.WaitGroup
+	shutdown shutdown
+}
+
+// The gate's bits.
+const (
+	gateClosing uint32 = 1 << iota
+	gateFailed         // the store has failed
+	gateFull           // log or changed sessions are at their bound
+	gateDisk           // the disk is full
+)
+
+// Open opens the directory of the options, or an engine in memory, and recovers
+// what the last life left in the log. It returns ErrDirLocked, ErrDiskFull,
+// ErrCorrupt or ErrUnsupported, wrapped with details, or an error that names the option out of range.
+func Open(options Options) (*Engine, error) {
+	opt := options.withDefaults()
+	if err := opt.validate(); err != nil {
+		return nil, err
+	}
+	if opt.InMemory {
+		e := newEngine(opt, newClock(0), 1)
+		e.start()
+		return e, nil
+	}
+	st, err := openStore(opt)
+	if err != nil {
+		return nil, err
+	}
+	return openWith(opt, st)
+}
+
+// openWith opens an engine on a store, which it closes on failure.
+func openWith(opt Options, st store.Store) (*Engine, error) {
+	p, boot, err := newPersister(opt, st)
+	if err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	e := newEngine(opt, newClock(boot.clock), boot.epoch)
+	e.live.sessions.Store(boot.sessions)
+	e.live.anonymous.Store(boot.anonymous)
+	e.persist = p
+	p.attach(e)
+	e.start()
+	return e, nil
+}
+
+func newEngine(opt Options, c *clock, epoch uint64) *Engine {
+	n := shardCount()
+	e := &Engine{
+		opt:       opt,
+		life:      lifespan{idle: millis(opt.IdleTimeout), lifetime: millis(opt.Lifetime)},
+		shards:    make([]*shard, n),
+		shardBits: bits.TrailingZeros(uint(n)),
+		seed:      maphash.MakeSeed(),
+		spin:      runtime.GOMAXPROCS(0) > 1,
+		clock:     c,
+		loads:     make(chan struct{}, 64),
+		stop:      make(chan struct{}),
+	}
+	for i := range e.shards {
+		e.shards[i] = newShard(epoch)
+	}
+	e.room.open = closedChan
+	e.shutdown.done = make(chan struct{})
+	return e
+}
+
+// millis converts an option; NoTimeout stays negative.
+func millis(d time.Duration) int64 {
+	if d < 0 {
+		return -1
+	}
+	return d.Milliseconds()
+}
+
+var closedChan = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// start starts the background goroutines. Each ends when stop is closed.
+func (e *Engine) start() {
+	e.workers.Add(2)
+	go func() {
+		defer e.workers.Done()
+		e.clock.run(e.stop, func() uint64 {
+			u, _ := e.updates.begun()
+			v, _ := e.views.begun()
+			return u + v
+		})
+	}()
+	go func() {
+		defer e.workers.Done()
+		e.sweepLoop()
+	}()
+}
+
+func (e *Engine) hash(id string) uint64 { return maphash.String(e.seed, id) }
+
+func (e *Engine) shardOf(h uint64) *shard { return e.shards[h>>(64-e.shardBits)] }
+
+// checkID refuses ids that are out of range.
+func checkID(id string) error {
+	if len(id) == 0 || len(id) > MaxIDLen {
+		return fmt.Errorf("%w: %d bytes", ErrInvalidID, len(id))
+	}
+	return nil
+}
+
+// enter is the gate of every verb but View: a usable context, outside of any
+// callback, on an open engine.
+func (e *Engine) enter(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if e.reentrant(ctx) {
+		return ErrReentrant
+	}
+	if e.gate.Load()&gateClosing != 0 {
+		return ErrClosed
+	}
+	return nil
+}
+
+// admit is the gate of verbs that change something: it also waits for room in
+// the log, before any lock.
+func (e *Engine) admit(ctx context.Context) error {
+	if err := e.enter(ctx); err != nil {
+		return err
+	}
+	if e.gate.Load() == 0 {
+		return nil
+	}
+	return e.admitSlow(ctx)
+}
+
+func named(err error, id string) error { return fmt.Errorf("%w: %q", err, id) }
+
+// background stands in for a nil context.
+func background(ctx context.Context) context.Context {
+	if ctx == nil {
+		return context.Background()
+	}
+	return ctx
+}
+
+// Update runs fn on the session and commits what it staged, as one step: no
+// other Update of the session runs meanwhile, and nobody sees a part of it. The
+// change is in memory when Update returns nil, and on disk within
+// [Options.FlushInterval], or, when fn called [Txn.Durable], already.
+//
+// fn runs at most once. If it returns an error, which Update then returns as it
+// is, panics, or ends its goroutine, nothing is changed. It should be short: other
+// Updates of the same session wait for it. Inside it, only View may be called
+// on the engine; another verb with the [Txn.Context] is ErrReentrant, and
+// one with some other context waits for itself until LockTimeout.
+//
+// Update touches the session, also when fn stages nothing (then there is no new
+// version), unless fn calls [Txn.NoTouch]. It never creates a session: without one,
+// or when it ends before the commit, it returns ErrNotFound. Other errors: the
+// context's, ErrBusy, ErrTooLarge, ErrTooMany, ErrInvalidID, ErrDiskFull, ErrPersistence,
+// ErrClosed, and ErrDurabilityUnknown, with which alone the change stands. A nil fn
+// changes nothing.
+func (e *Engine) Update(ctx context.Context, id string, fn func(Txn) error) error {
+	return e.update(ctx, id, modeUpdate, fn)
+}
+
+// Upsert is Update for a session that is created, empty, if there is none. It
+// is created also when fn stages nothing.
+func (e *Engine) Upsert(ctx context.Context, id string, fn func(Txn) error) error {
+	return e.update(ctx, id, modeUpsert, fn)
+}
+
+// CreateID creates a session of the given id, which is a name and not a
+// secret, and runs fn on it as Update does. It returns ErrExists if there is
+// one already. fn may be nil.
+func (e *Engine) CreateID(ctx context.Context, id string, fn func(Txn) error) error {
+	return e.update(ctx, id, modeCreate, fn)
+}
+
+// Create creates a session with a new id of 128 random bits in base64url and runs fn on it as Update does. fn may
+// be nil. The id is returned also with ErrDurabilityUnknown; with any other error
+// there is no session.
+//
+// The id is a name, not a secret: to give a browser the right to the session, use [Txn.NewToken].
+func (e *Engine) Create(ctx context.Context, fn func(Txn) error) (id string, err error) {
+	id = newID()
+	err = e.update(ctx, id, modeCreate, fn)
+	if err != nil && !errors.Is(err, ErrDurabilityUnknown) {
+		return "", err
+	}
+	return id, err
+}
+
+func newID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+func (e *Engine) update(ctx context.Context, id string, mode txnMode, fn func(Txn) error) error {
+	ctx = background(ctx)
+	if err := checkID(id); err != nil {
+		return err
+	}
+	if err := e.admit(ctx); err != nil {
+		return err
+	}
+	s, sh, base, err := e.lockFor(ctx, id, mode)
+	if err != nil {
+		return err
+	}
+	st := e.updates.begin()
+	st.e, st.s, st.sh, st.base, st.ctx = e, s, sh, base, ctx
+	st.seen, st.mode, st.locked, st.place = s.seen.Load(), mode, true, placeOf(fn)
+	out, err := e.run(st, fn)
+	return e.settle(ctx, out, err)
+}
+
+// run calls fn and commits. Whatever fn does, the state is freed and the session unlocked.
+func (e *Engine) run(st *txnState, fn func(Txn) error) (out outcome, err error) {
+	defer e.endUpdate(st)
+	// Looked at after the state shows that this transaction runs: either this
+	// sees that the engine closes, or Shutdown sees the transaction and waits.
+	if e.gate.Load()&gateClosing != 0 {
+		return outcome{}, ErrClosed
+	}
+	if fn != nil {
+		if err := fn(Txn{st, st.gen.Load() &^ inspected}); err != nil {
+			return outcome{}, err
+		}
+	}
+	if err := st.ctx.Err(); err != nil {
+		return outcome{}, err
+	}
+	return e.commit(st)
+}
+
+func (e *Engine) endUpdate(st *txnState) {
+	if st.locked {
+		e.unlock(st.sh, st.s)
+	}
+	e.updates.end(st)
+	if e.gate.Load()&gateClosing != 0 {
+		e.shutdown.poke()
+	}
+}
+
+// unlock releases the session lock and drops an object that nobody needs.
+func (e *Engine) unlock(sh *shard, s *session) {
+	s.unlock()
+	if s.status() == absent {
+		e.drop(sh, s)
+	}
+}
+
+// drop removes an absent object that nobody holds.
+func (e *Engine) drop(sh *shard, s *session) {
+	for {
+		w := s.word.Load()
+		if statusOf(w) != absent || w>>pinShift != 0 || w&(bitLocked|bitLatched|bitQueued|bitChanged|bitPending) != 0 {
+			return
+		}
+		if s.word.CompareAndSwap(w, w&^statusMask|uint64(dead)) {
+			sh.remove(e.hash(s.id()), s)
+			if w&bitRinged != 0 {
+				e.memory.Add(-sessionOverhead)
+			}
+			return
+		}
+	}
+}
+
+func (e *Engine) unpin(sh *shard, s *session) {
+	s.unpin()
+	if s.status() == absent {
+		e.drop(sh, s)
+	}
+}
+
+// outcome is what is left to do after a commit, without any lock.
+type outcome struct {
+	wait *group   // to be waited for; nil: not durable, or in memory
+	ends []ending // to be told to OnEnd
+}
+
+// An ending is the news of one ended session.
+type ending struct {
+	info   Info
+	reason Reason
+}
+
+// settle tells of the ended, and waits for durability.
+func (e *Engine) settle(ctx context.Context, out outcome, err error) error {
+	for _, end := range out.ends {
+		e.onEnd(end)
+	}
+	if err == nil && out.wait != nil {
+		err = e.persist.await(ctx, out.wait)
+	}
+	return err
+}
+
+// lockFor locks the session of the id, loading it if need be, and returns its
+// state, nil for a session to be created.
+func (e *Engine) lockFor(ctx context.Context, id string, mode txnMode) (s *session, sh *shard, base *record, err error) {
+	h := e.hash(id)
+	sh = e.shardOf(h)
+	for {
+		s = sh.find(h, id)
+		pinned := false
+		if s == nil || s.status() == loading {
+			if s, err = e.fetch(ctx, sh, h, id, mode == modeCreate); err != nil {
+				return nil, nil, nil, err
+			}
+			pinned = true
+		}
+		err = s.lock(ctx, e)
+		if pinned {
+			s.unpin() // an absent object is dropped by unlock, below or later
+		}
+		if err != nil {
+			e.unlockFailed(sh, s, err)
+			return nil, nil, nil, named(err, id)
+		}
+		base, again, err := e.enterSession(sh, s, id, mode)
+		if again {
+			s.unlock()
+			continue
+		}
+		if err != nil {
+			e.unlock(sh, s)
+			return nil, nil, nil, err
+		}
+		return s, sh, base, nil
+	}
+}
+
+// unlockFailed cleans up after a lock that was not had.
+func (e *Engine) unlockFailed(sh *shard, s *session, err error) {
+	if s.status() == absent {
+		e.drop(sh, s)
+	}
+	if errors.Is(err, ErrBusy) {
+		e.logBusy(s)
+	}
+}
+
+// enterSession decides, under the session lock, what the transaction sees:
+// whether the session is alive is decided here, and once more at the commit.
+func (e *Engine) enterSession(sh *shard, s *session, id string, mode txnMode) (base *record, again bool, err error) {
+	switch s.status() {
+	case dead, loading:
+		return nil, true, nil
+	case live:
+		base = s.priv.Load()
+		if base == nil || base.expires(s.seen.Load(), e.life) <= e.clock.now() || s.status() != live {
+			// Seldom, so exactly: under the latch.
+			s.latch()
+			base = nil
+			if s.status() == live && !e.expireLatched(sh, s) {
+				base = s.priv.Load()
+			}
+			s.unlatch()
+		}
+	}
+	switch {
+	case base != nil && mode == modeCreate:
+		return nil, false, named(ErrExists, id)
+	case base == nil && mode == modeUpdate:
+		return nil, false, named(ErrNotFound, id)
+	}
+	return base, false, nil
+}
+
+// View runs fn on a snapshot of the session: a committed state that does not
+// change while fn runs. It waits for no callback, locks nothing, and does not
+// touch the session. Called inside an Update of the session it sees the state
+// before that Update. It returns fn's error as it is, ErrNotFound, ErrInvalidID,
+// ErrClosed, the context's error, or, for a session that must be read from
+// disk, ErrCorrupt or ErrPersistence.
+func (e *Engine) View(ctx context.Context, id string, fn func(Txn) error) error {
+	ctx = background(ctx)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	h := e.hash(id)
+	s := e.shardOf(h).find(h, id)
+	var r *record
+	if s != nil {
+		r = s.snap.Load()
+	}
+	if r == nil || r.expires(s.seen.Load(), e.life) <= e.clock.now() {
+		var err error
+		if s, r, err = e.snapshot(ctx, h, id); err != nil {
+			return err
+		}
+	}
+	s.visit()
+	st := e.views.begin()
+	st.e, st.s, st.base, st.ctx = e, s, r, ctx
+	st.seen, st.mode, st.place = s.seen.Load(), modeView, placeOf(fn)
+	return e.runView(st, fn)
+}
+
+func (e *Engine) runView(st *txnState, fn func(Txn) error) error {
+	defer e.endView(st)
+	if e.gate.Load()&gateClosing != 0 {
+		return ErrClosed
+	}
+	if fn == nil {
+		return nil
+	}
+	return fn(Txn{st, st.gen.Load() &^ inspected})
+}
+
+func (e *Engine) endView(st *txnState) {
+	e.views.end(st)
+	if e.gate.Load()&gateClosing != 0 {
+		e.shutdown.poke()
+	}
+}
+
+// snapshot returns a published state of the session, loading it if need be.
+func (e *Engine) snapshot(ctx context.Context, h uint64, id string) (*session, *record, error) {
+	if err := checkID(id); err != nil {
+		return nil, nil, err
+	}
+	if e.gate.Load()&gateClosing != 0 {
+		return nil, nil, ErrClosed
+	}
+	sh := e.shardOf(h)
+	for {
+		s := sh.find(h, id)
+		pinned := false
+		if s == nil || s.status() == loading {
+			var err error
+			if s, err = e.fetch(ctx, sh, h, id, false); err != nil {
+				return nil, nil, err
+			}
+			pinned = true
+		}
+		r, again := e.snapshotOf(sh, s)
+		if pinned {
+			e.unpin(sh, s)
+		}
+		switch {
+		case again:
+			continue
+		case r == nil:
+			return nil, nil, named(ErrNotFound, id)
+		}
+		return s, r, nil
+	}
+}
+
+// snapshotOf publishes a session's state; nil if it is not alive.
+func (e *Engine) snapshotOf(sh *shard, s *session) (r *record, again bool) {
+	s.latch()
+	defer s.unlatch()
+	switch s.status() {
+	case dead, loading:
+		return nil, true
+	case live:
+		if !e.expireLatched(sh, s) {
+			return s.publishLatched(), false
+		}
+	}
+	return nil, false
+}
+
+// Touch marks the session as used now. It returns ErrNotFound if there is none.
+func (e *Engine) Touch(ctx context.Context, id string) error {
+	ctx = background(ctx)
+	if err := checkID(id); err != nil {
+		return err
+	}
+	if err := e.enter(ctx); err != nil {
+		return err
+	}
+	return e.onSession(ctx, id, func(sh *shard, s *session) error {
+		if s.status() != live || e.expireLatched(sh, s) {
+			return named(ErrNotFound, id)
+		}
+		s.visit()
+		e.touchLatched(sh, s)
+		return nil
+	})
+}
+
+// onSession calls fn with the session, loaded, under its latch. fn takes no
+// time and calls no user code.
+func (e *Engine) onSession(ctx context.Context, id string, fn func(*shard, *session) error) error {
+	h := e.hash(id)
+	sh := e.shardOf(h)
+	for {
+		s := sh.find(h, id)
+		pinned := false
+		if s == nil || s.status() == loading {
+			var err error
+			if s, err = e.fetch(ctx, sh, h, id, false); err != nil {
+				return err
+			}
+			pinned = true
+		}
+		s.latch()
+		if st := s.status(); st == dead || st == loading {
+			s.unlatch()
+			if pinned {
+				e.unpin(sh, s)
+			}
+			continue
+		}
+		err := fn(sh, s)
+		s.unlatch()
+		if pinned || s.status() == absent {
+			if pinned {
+				s.unpin()
+			}
+			e.drop(sh, s)
+		}
+		return err
+	}
+}
+
+// Delete ends the session. In memory that takes effect at once, whatever else
+// goes on: it waits for no callback, and an Update that is running meanwhile
+// commits nothing. Delete returns when the end is on disk; nil also if there was
+// no session, once the ends of earlier calls are on disk. With
+// ErrDurabilityUnknown or ErrPersistence the session has ended all the same, but may
+// be back after a crash.
+func (e *Engine) Delete(ctx context.Context, id string) error {
+	ctx = background(ctx)
+	if err := checkID(id); err != nil {
+		return err
+	}
+	if e.reentrant(ctx) {
+		return ErrReentrant
+	}
+	if e.gate.Load()&gateClosing != 0 {
+		return ErrClosed
+	}
+	out, err := e.end(ctx, id, ReasonDeleted, nil)
+	return e.settle(ctx, out, err)
+}
+
+// Wait returns when the session's version is greater than after, with its Info
+// then. It returns ErrNotFound when the session ends, or has ended. It does not touch the session.
+func (e *Engine) Wait(ctx context.Context, id string, after uint64) (Info, error) {
+	ctx = background(ctx)
+	if err := checkID(id); err != nil {
+		return Info{}, err
+	}
+	for {
+		if err := e.enter(ctx); err != nil {
+			return Info{}, err
+		}
+		var (
+			info    Info
+			changed chan struct{}
+			held    *session
+			of      *shard
+		)
+		err := e.onSession(ctx, id, func(sh *shard, s *session) error {
+			if s.status() != live || e.expireLatched(sh, s) {
+				return named(ErrNotFound, id)
+			}
+			if s.priv.Load().version > after {
+				info = e.infoOf(id, s.priv.Load(), s.seen.Load())
+				return nil
+			}
+			x := s.extraLatched()
+			if x.watch == nil {
+				x.watch = make(chan struct{})
+			}
+			changed, held, of = x.watch, s, sh
+			s.word.Add(pinOne)
+			return nil
+		})
+		if err != nil || changed == nil {
+			return info, err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-e.stop:
+			err = ErrClosed
+		}
+		e.unpin(of, held)
+		if err != nil {
+			return Info{}, err
+		}
+	}
+}

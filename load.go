@@ -1,0 +1,149 @@
+package sessile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// fetch returns the session's object, pinned, when it is no longer loading. One
+// goroutine reads the record however many callers miss together, and none of them waits
+// longer than its context says. fresh is for an id known to be new.
+func (e *Engine) fetch(ctx context.Context, sh *shard, h uint64, id string, fresh bool) (*session, error) {
+	for {
+		s := sh.find(h, id)
+		if s == nil {
+			st := loading
+			if e.persist == nil {
+				st = absent
+			}
+			n := newSession(id, st)
+			n.word.Add(pinOne)
+			var x *extra
+			if st == loading {
+				if x = n.extra.Load(); x == nil {
+					x = new(extra)
+					n.extra.Store(x)
+				}
+				x.loaded = make(chan struct{})
+			}
+			var added bool
+			if s, added = sh.findOrAdd(h, id, n); added {
+				e.count.misses.Add(1)
+				if st != loading {
+					return s, nil
+				}
+				go e.load(sh, h, s, x)
+				return s, e.awaitLoad(ctx, sh, s, x)
+			}
+		}
+		if !s.pin() {
+			continue // dead, and about to leave the map
+		}
+		s.latch()
+		st, x := s.status(), s.extra.Load()
+		s.unlatch()
+		if st != loading {
+			return s, nil
+		}
+		return s, e.awaitLoad(ctx, sh, s, x)
+	}
+}
+
+// awaitLoad waits for the loader of a pinned object; on an error it unpins.
+func (e *Engine) awaitLoad(ctx context.Context, sh *shard, s *session, x *extra) error {
+	var err error
+	select {
+	case <-x.loaded:
+		err = x.failed
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		e.unpin(sh, s)
+		return fmt.Errorf("load %q: %w", s.id(), err)
+	}
+	return nil
+}
+
+// load reads the record of a loading object and settles what it is.
+func (e *Engine) load(sh *shard, h uint64, s *session, x *extra) {
+	e.loads <- struct{}{}
+	r, seen, err := e.readRecord(s.id())
+	<-e.loads
+
+	s.latch()
+	if s.status() != loading {
+		// Ended unseen by a Delete that did not wait.
+		s.unlatch()
+		close(x.loaded)
+		return
+	}
+	switch {
+	case err != nil:
+		x.failed = err
+		s.setStatus(dead)
+	case r == nil:
+		s.setStatus(absent)
+	default:
+		e.count.loads.Add(1)
+		s.priv.Store(r)
+		s.seen.Store(seen)
+		s.mark(bitIndexed)
+		s.setStatus(live)
+		user, _ := r.user()
+		sh.mu.Lock()
+		sh.adoptLocked(s)
+		sh.addUserLocked(user, s)
+		sh.mu.Unlock()
+		e.memory.Add(int64(r.size()) + sessionOverhead)
+	}
+	s.unlatch()
+	if err != nil {
+		sh.remove(h, s)
+	}
+	close(x.loaded)
+	e.evictSome()
+}
+
+// readRecord reads a session's record; nil if there is none.
+func (e *Engine) readRecord(id string) (*record, int64, error) {
+	p := e.persist
+	if err := p.cause(); err != nil {
+		return nil, 0, err
+	}
+	key := recordKey(id)
+	v, ok, err := p.store.Get(key, nil)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrPersistence, err)
+		p.fail(err)
+		return nil, 0, err
+	}
+	if !ok {
+		return nil, 0, nil
+	}
+	r, seen, err := p.openRecord(key, v)
+	if err != nil {
+		e.count.corrupt.Add(1)
+		if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrUnsupported) {
+			e.opt.Logger.Error("sessile: unreadable record", "error", err)
+		}
+		return nil, 0, err
+	}
+	return r, seen, nil
+}
+
+// evictSome moves the eviction hands, shard after shard, while too much memory is in use.
+func (e *Engine) evictSome() {
+	if e.persist == nil || e.gate.Load()&gateFailed != 0 {
+		return
+	}
+	for range len(e.shards) {
+		if e.memory.Load() <= e.opt.MaxMemory {
+			return
+		}
+		sh := e.shards[int(e.hand.Add(1))%len(e.shards)]
+		e.count.evictions.Add(uint64(sh.evict(e, e.opt.MaxMemory)))
+	}
+	notify(e.persist.checkC) // what is left is dirty
+}

@@ -1,0 +1,368 @@
+package sessile
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// A many is a transaction over several sessions: one state for each distinct
+// id, in the order in which locks and latches are taken (by id), so that two of
+// them never wait for each other in a circle.
+type many struct {
+	e      *Engine
+	ids    []string // distinct, sorted
+	states []*txnState
+	pool   *txnStates
+}
+
+// distinct returns the ids sorted and without duplicates, or an error for one out of range.
+func distinct(ids []string) ([]string, error) {
+	if len(ids) > MaxIDs {
+		return nil, fmt.Errorf("%w: %d ids", ErrTooLarge, len(ids))
+	}
+	for _, id := range ids {
+		if err := checkID(id); err != nil {
+			return nil, err
+		}
+	}
+	sorted := slices.Clone(ids)
+	slices.Sort(sorted)
+	return slices.Compact(sorted), nil
+}
+
+// txns returns the handles in the order of the caller's ids.
+func (m *many) txns(ids []string) []Txn {
+	txs := make([]Txn, len(ids))
+	for i, id := range ids {
+		j, _ := slices.BinarySearch(m.ids, id)
+		st := m.states[j]
+		txs[i] = Txn{st, st.gen.Load() &^ inspected}
+	}
+	return txs
+}
+
+// call runs fn. The watchdog finds its place in the first state.
+func (m *many) call(ids []string, fn func([]Txn) error) error {
+	if m.e.gate.Load()&gateClosing != 0 {
+		return ErrClosed
+	}
+	if fn == nil {
+		return nil
+	}
+	return fn(m.txns(ids))
+}
+
+// end frees the states and releases the locks that are still held, in reverse.
+func (m *many) end() {
+	for _, st := range slices.Backward(m.states) {
+		if st.locked {
+			m.e.unlock(st.sh, st.s)
+		}
+		m.pool.end(st)
+	}
+	if m.e.gate.Load()&gateClosing != 0 {
+		m.e.shutdown.poke()
+	}
+}
+
+// UpdateMany is Update over several sessions at once: txs[i] belongs to
+// ids[i], and what all of them staged is committed together or not at all, to other
+// calls, to ViewMany and after a crash. Ids may come in any order; duplicates share one
+// transaction. If one session does not exist nothing runs, and the ErrNotFound names it. Durable on
+// one of txs holds for all. More than MaxIDs ids are ErrTooLarge. Without ids fn runs with none.
+func (e *Engine) UpdateMany(ctx context.Context, ids []string, fn func([]Txn) error) error {
+	return e.updateMany(ctx, ids, modeUpdate, fn)
+}
+
+// UpsertMany is UpdateMany that creates the sessions that do not exist.
+func (e *Engine) UpsertMany(ctx context.Context, ids []string, fn func([]Txn) error) error {
+	return e.updateMany(ctx, ids, modeUpsert, fn)
+}
+
+func (e *Engine) updateMany(ctx context.Context, ids []string, mode txnMode, fn func([]Txn) error) error {
+	ctx = background(ctx)
+	sorted, err := distinct(ids)
+	if err != nil {
+		return err
+	}
+	if err := e.admit(ctx); err != nil {
+		return err
+	}
+	out, err := e.runMany(ctx, sorted, ids, mode, fn)
+	return e.settle(ctx, out, err)
+}
+
+func (e *Engine) runMany(ctx context.Context, sorted, ids []string, mode txnMode, fn func([]Txn) error) (out outcome, err error) {
+	m := &many{e: e, ids: sorted, pool: &e.updates}
+	// All are in memory, and pinned there, before the first is locked: no lock is
+	// held while a disk is read.
+	pins, err := e.pinAll(ctx, sorted)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer m.end()
+	defer e.unpinAll(pins)
+	for i, id := range sorted {
+		s, sh, base, err := e.lockPinned(ctx, &pins[i], id, mode)
+		if err != nil {
+			return outcome{}, err
+		}
+		st := e.updates.begin()
+		st.e, st.s, st.sh, st.base, st.ctx = e, s, sh, base, ctx
+		st.seen, st.mode, st.locked = s.seen.Load(), mode, true
+		if fn != nil {
+			st.place = placeOf(fn)
+		}
+		m.states = append(m.states, st)
+	}
+	if err := m.call(ids, fn); err != nil {
+		return outcome{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return outcome{}, err
+	}
+	return m.commit()
+}
+
+// A pin keeps one session's object in memory.
+type pin struct {
+	s  *session
+	sh *shard
+	h  uint64
+}
+
+// pinAll pins the sessions of the ids, loading those that are not in memory side by side.
+func (e *Engine) pinAll(ctx context.Context, ids []string) (pins []pin, err error) {
+	pins = make([]pin, len(ids))
+	type loaded struct {
+		i   int
+		s   *session
+		err error
+	}
+	var results chan loaded
+	missing := 0
+	for i, id := range ids {
+		h := e.hash(id)
+		sh := e.shardOf(h)
+		pins[i] = pin{sh: sh, h: h}
+		if s := sh.find(h, id); s != nil && s.status() != loading && s.pin() {
+			pins[i].s = s
+			continue
+		}
+		if results == nil {
+			results = make(chan loaded, len(ids))
+		}
+		missing++
+		go func() {
+			s, err := e.fetch(ctx, sh, h, id, false)
+			results <- loaded{i, s, err}
+		}()
+	}
+	for range missing {
+		r := <-results
+		if r.err != nil {
+			err = r.err
+			continue
+		}
+		pins[r.i].s = r.s
+	}
+	if err != nil {
+		e.unpinAll(pins)
+		return nil, err
+	}
+	return pins, nil
+}
+
+func (e *Engine) unpinAll(pins []pin) {
+	for _, p := range pins {
+		if p.s != nil {
+			e.unpin(p.sh, p.s)
+		}
+	}
+}
+
+// lockPinned locks a pinned session. A pinned object can still be dead only if
+// it was so before the pin, which pin excludes.
+func (e *Engine) lockPinned(ctx context.Context, p *pin, id string, mode txnMode) (*session, *shard, *record, error) {
+	if err := p.s.lock(ctx, e); err != nil {
+		e.unlockFailed(p.sh, p.s, err)
+		return nil, nil, nil, named(err, id)
+	}
+	base, again, err := e.enterSession(p.sh, p.s, id, mode)
+	if again {
+		err = named(ErrNotFound, id)
+	}
+	if err != nil {
+		p.s.unlock()
+		return nil, nil, nil, err
+	}
+	return p.s, p.sh, base, nil
+}
+
+// commit makes all of it take effect at one instant.
+func (m *many) commit() (out outcome, err error) {
+	e := m.e
+	durable := false
+	var writers []*txnState // those with a new version
+	for _, st := range m.states {
+		durable = durable || st.durable
+		if st.destroy {
+			continue
+		}
+		if st.changes() {
+			if err := st.prepare(e); err != nil {
+				return outcome{}, err
+			}
+			writers = append(writers, st)
+		}
+	}
+	for _, st := range m.states {
+		st.s.latch()
+	}
+	out, err = m.commitLatched(writers, durable)
+	for _, st := range m.states {
+		st.s.unlatch()
+	}
+	if err == nil {
+		for _, st := range writers {
+			st.leaveUser()
+		}
+	}
+	return out, err
+}
+
+func (m *many) commitLatched(writers []*txnState, durable bool) (out outcome, err error) {
+	e := m.e
+	for _, st := range m.states {
+		if st.base == nil && st.destroy {
+			continue
+		}
+		if err := st.checkLatched(e); err != nil {
+			return outcome{}, err
+		}
+	}
+	shards := m.lockShards()
+	admitted := 0
+	for _, st := range m.states {
+		if err = st.sh.sealed; err != nil {
+			break
+		}
+	}
+	for ; err == nil && admitted < len(writers); admitted++ {
+		if err = writers[admitted].admitLocked(e); err != nil {
+			break
+		}
+	}
+	if err != nil {
+		for _, st := range writers[:admitted] {
+			st.readmitLocked(e)
+		}
+		unlockShards(shards)
+		return outcome{}, err
+	}
+	now := e.clock.now()
+	type stamp struct {
+		version uint64
+		seen    int64
+	}
+	stamps := make([]stamp, len(writers))
+	for i, st := range writers {
+		stamps[i].version, stamps[i].seen = st.logLocked(e, now)
+	}
+	for _, st := range m.states {
+		if st.destroy && st.base != nil {
+			out.ends = append(out.ends, ending{e.infoOf(st.s.id(), st.base, st.s.seen.Load()), ReasonDeleted})
+			e.logEndLocked(st.sh, st.s, st.base, now)
+		}
+	}
+	if durable && e.persist != nil {
+		out.wait = e.persist.open
+	}
+	unlockShards(shards)
+	for i, st := range writers {
+		st.applyLatched(stamps[i].version, stamps[i].seen)
+	}
+	for _, st := range m.states {
+		switch {
+		case st.destroy && st.base != nil:
+			e.endedLatched(st.s, ReasonDeleted)
+		case !st.noTouch && !slices.Contains(writers, st) && st.base != nil:
+			e.touchLatched(st.sh, st.s)
+		}
+	}
+	return out, nil
+}
+
+// lockShards takes the mutexes of all shards concerned, in order.
+func (m *many) lockShards() []*shard {
+	index := make([]int, 0, len(m.states))
+	for _, st := range m.states {
+		index = append(index, int(m.e.hash(st.s.id())>>(64-m.e.shardBits)))
+	}
+	slices.Sort(index)
+	index = slices.Compact(index)
+	shards := make([]*shard, len(index))
+	for i, n := range index {
+		shards[i] = m.e.shards[n]
+		shards[i].mu.Lock()
+	}
+	return shards
+}
+
+func unlockShards(shards []*shard) {
+	for _, sh := range shards {
+		sh.mu.Unlock()
+	}
+}
+
+// ViewMany runs fn on snapshots of several sessions that are all of one moment:
+// of an UpdateMany it sees all or nothing. Otherwise it is like View. A session that
+// does not exist is ErrNotFound, which names it.
+func (e *Engine) ViewMany(ctx context.Context, ids []string, fn func([]Txn) error) error {
+	ctx = background(ctx)
+	sorted, err := distinct(ids)
+	if err != nil {
+		return err
+	}
+	if err := e.enter(ctx); err != nil {
+		return err
+	}
+	m := &many{e: e, ids: sorted, pool: &e.views}
+	pins, err := e.pinAll(ctx, sorted)
+	if err != nil {
+		return err
+	}
+	defer m.end()
+	defer e.unpinAll(pins)
+	for _, p := range pins {
+		p.s.latch()
+	}
+	missing := ""
+	for i, p := range pins {
+		if p.s.status() != live || e.expireLatched(p.sh, p.s) {
+			missing = sorted[i]
+			break
+		}
+	}
+	records := make([]*record, len(pins))
+	for i, p := range pins {
+		if missing == "" {
+			records[i] = p.s.publishLatched()
+		}
+	}
+	for _, p := range pins {
+		p.s.unlatch()
+	}
+	if missing != "" {
+		return named(ErrNotFound, missing)
+	}
+	for i, p := range pins {
+		p.s.visit()
+		st := e.views.begin()
+		st.e, st.s, st.base, st.ctx = e, p.s, records[i], ctx
+		st.seen, st.mode = p.s.seen.Load(), modeView
+		m.states = append(m.states, st)
+	}
+	return m.call(ids, fn)
+}

@@ -1,0 +1,490 @@
+package sessile
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/sessile-go/sessile/internal/seal"
+	"github.com/sessile-go/sessile/internal/store"
+)
+
+// bootState is what Open learns from the store for the engine to begin with.
+type bootState struct {
+	epoch     uint64
+	clock     int64
+	sessions  int64
+	anonymous int64
+}
+
+// openStore opens the store of the directory and translates its errors.
+func openStore(opt Options) (store.Store, error) {
+	dir, err := filepath.Abs(opt.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("sessile: Options.Dir: %w", err)
+	}
+	st, err := store.OpenBadger(dir, store.BadgerOptions{DiskReserve: opt.DiskReserve, Logger: opt.Logger})
+	switch {
+	case err == nil:
+		return st, nil
+	case errors.Is(err, store.ErrLocked):
+		return nil, fmt.Errorf("%w: %s", ErrDirLocked, dir)
+	case errors.Is(err, store.ErrFull):
+		return nil, fmt.Errorf("%w: %w", ErrDiskFull, err)
+	case errors.Is(err, store.ErrCorrupt):
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return nil, fmt.Errorf("sessile: open %s: %w", dir, err)
+}
+
+// newPersister reads what the store says of itself, raises the epoch durably
+// before anything else, and folds the log.
+func newPersister(opt Options, st store.Store) (*persister, bootState, error) {
+	keyring, err := seal.New(opt.EncryptionKeys)
+	if err != nil {
+		return nil, bootState{}, fmt.Errorf("sessile: Options.EncryptionKeys: %w", err)
+	}
+	p := &persister{
+		store:  st,
+		seal:   keyring,
+		limit:  st.Limits(),
+		open:   newGroup(),
+		armC:   make(chan struct{}, 1),
+		nowC:   make(chan struct{}, 1),
+		cutC:   make(chan cutRequest),
+		checkC: make(chan struct{}, 1),
+		full:   make(chan struct{}),
+		failed: make(chan struct{}),
+		stop:   make(chan struct{}),
+	}
+	boot, err := p.boot()
+	if err != nil {
+		return nil, boot, err
+	}
+	r := recovery{p: p, log: opt.Logger, accept: opt.AcceptDataLoss, boot: &boot}
+	if err := r.run(); err != nil {
+		return nil, boot, fmt.Errorf("sessile: recovery: %w", storeError(err))
+	}
+	return p, boot, nil
+}
+
+// attach ties the persister to its engine and starts it.
+func (p *persister) attach(e *Engine) {
+	p.e = e
+	p.workers.Add(2)
+	go func() {
+		defer p.workers.Done()
+		p.writeLoop()
+	}()
+	go func() {
+		defer p.workers.Done()
+		p.checkpointLoop()
+	}()
+}
+
+// storeError gives an error of the store during Open its public name.
+func storeError(err error) error {
+	switch {
+	case errors.Is(err, store.ErrFull):
+		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	case errors.Is(err, store.ErrCorrupt):
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrUnsupported):
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrPersistence, err)
+}
+
+// The meta value: format 1 | encrypted 1 | envelope of the 32-byte index key.
+const metaFormat = 1
+
+// boot reads format, keys and epoch, and raises the epoch.
+func (p *persister) boot() (b bootState, err error) {
+	meta, found, err := p.store.Get(metaKey, nil)
+	if err != nil {
+		return b, fmt.Errorf("sessile: %w", storeError(err))
+	}
+	encrypted := byte(0)
+	if p.seal.Encrypted() {
+		encrypted = 1
+	}
+	var names []byte
+	switch {
+	case !found:
+		names = make([]byte, 32)
+		rand.Read(names)
+	case len(meta) < 2 || meta[0] != metaFormat:
+		return b, fmt.Errorf("%w: directory format %x", ErrUnsupported, meta[:min(1, len(meta))])
+	case meta[1] != encrypted:
+		return b, fmt.Errorf("%w: the directory is encrypted or Options.EncryptionKeys is set, but not both", ErrUnsupported)
+	default:
+		if names, err = p.seal.Open(nil, meta[2:], metaKey); err != nil {
+			return b, fmt.Errorf("directory key: %w", sealError(err))
+		}
+	}
+	if encrypted == 1 {
+		p.names = names
+	}
+	epoch, found, err := p.store.Get(epochKey, nil)
+	if err != nil {
+		return b, fmt.Errorf("sessile: %w", storeError(err))
+	}
+	if found {
+		if len(epoch) != 8 {
+			return b, fmt.Errorf("%w: epoch of %d bytes", ErrCorrupt, len(epoch))
+		}
+		b.epoch = binary.LittleEndian.Uint64(epoch)
+	}
+	if b.epoch++; b.epoch >= 1<<(64-versionEpochShift) {
+		return b, fmt.Errorf("%w: the directory was opened too often", ErrUnsupported)
+	}
+	p.epoch = b.epoch
+	// The index key goes under the first of the keys each time, so that older ones
+	// can be given up.
+	err = p.store.Commit([]store.Op{
+		{Key: epochKey, Value: binary.LittleEndian.AppendUint64(nil, b.epoch)},
+		{Key: metaKey, Value: p.seal.Seal([]byte{metaFormat, encrypted}, names, metaKey)},
+	})
+	if err != nil {
+		return b, fmt.Errorf("sessile: %w", storeError(err))
+	}
+	return b, nil
+}
+
+// A recovery folds the log above the low-water mark into the records. Fold is
+// unconditional redo in order: creations replace, deltas of absent sessions are
+// skipped, ends delete, last-seen goes by the greater. Because fields carry absolute
+// values, a crash inside a recovery changes nothing: the next one redoes it.
+type recovery struct {
+	p      *persister
+	log    *slog.Logger
+	accept bool
+	boot   *bootState
+
+	low    uint64
+	last   uint64 // the newest whole group
+	states map[string]*folded
+	size   int64
+	dirty  bool // log keys are there to be deleted
+}
+
+// folded is one session on its way through the log.
+type folded struct {
+	r        *record // nil: absent
+	seen     int64
+	disk     string // the user that the record on disk has in the index
+	wasThere bool
+}
+
+// foldWindow is how much state is folded in memory before it is written.
+const foldWindow = 64 << 20
+
+func (r *recovery) run() error {
+	p := r.p
+	v, found, err := p.store.Get(lowKey, nil)
+	if err != nil {
+		return err
+	}
+	if found {
+		plain, err := p.seal.Open(nil, v, lowKey)
+		if err != nil {
+			return fmt.Errorf("low-water mark: %w", sealError(err))
+		}
+		if len(plain) != 32 {
+			return fmt.Errorf("%w: low-water mark of %d bytes", ErrCorrupt, len(plain))
+		}
+		r.low = binary.LittleEndian.Uint64(plain)
+		r.boot.clock = int64(binary.LittleEndian.Uint64(plain[8:]))
+		r.boot.sessions = int64(binary.LittleEndian.Uint64(plain[16:]))
+		r.boot.anonymous = int64(binary.LittleEndian.Uint64(plain[24:]))
+	}
+	r.last = r.low
+	r.states = make(map[string]*folded)
+	if err := r.groups(); err != nil {
+		return err
+	}
+	if mark, ok := p.store.Mark(); ok && mark > r.last {
+		err := fmt.Errorf("%w: the log ends at group %d, but was closed at group %d", ErrCorrupt, r.last, mark)
+		if !r.accept {
+			return err
+		}
+		r.log.Warn("sessile: data loss accepted", "error", err)
+		r.last = mark // numbers are not used twice
+	}
+	if err := r.flush(); err != nil {
+		return err
+	}
+	p.number, p.low = r.last, r.last
+	if r.last != r.low || r.dirty {
+		if err := r.finish(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// groups reads the log in order and folds each whole group.
+func (r *recovery) groups() error {
+	var (
+		after   []byte
+		group   [][]byte // chunks of the group that is being read
+		number  uint64
+		epoch   uint64
+		started = time.Now()
+		told    = started
+		bytesIn int64
+		problem error // in the group being read; an error only if another group follows
+	)
+	for {
+		var page []store.Op
+		size := 0
+		err := r.p.store.Scan([]byte{'l'}, after, false, func(k, v []byte) bool {
+			page = append(page, store.Op{Key: slices.Clone(k), Value: bytes.Clone(v)})
+			size += len(v)
+			return size < 4<<20
+		})
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, op := range page {
+			after = op.Key
+			r.dirty = true
+			if len(op.Key) != chunkKeyLen {
+				return fmt.Errorf("%w: log key of %d bytes", ErrCorrupt, len(op.Key))
+			}
+			e, n := binary.BigEndian.Uint64(op.Key[1:]), binary.BigEndian.Uint64(op.Key[9:])
+			part := binary.BigEndian.Uint32(op.Key[17:])
+			if n <= r.low {
+				continue // not yet collected
+			}
+			if n != number || e != epoch {
+				// A group begins. The one before must have been whole.
+				if problem == nil && len(group) > 0 {
+					problem = fmt.Errorf("%w: group %d is incomplete", ErrCorrupt, number)
+				}
+				if problem == nil && n != r.last+1 {
+					problem = fmt.Errorf("%w: group %d is missing", ErrCorrupt, r.last+1)
+				}
+				if problem != nil {
+					return r.damaged(problem)
+				}
+				number, epoch, group = n, e, nil
+			} else if problem != nil {
+				continue
+			}
+			if int(part) != len(group) {
+				problem = fmt.Errorf("%w: group %d: part %d is missing", ErrCorrupt, n, len(group))
+				continue
+			}
+			plain, err := r.p.seal.Open(nil, op.Value, op.Key)
+			if err == nil && (len(plain) < chunkHeader || plain[0] != chunkFormat) {
+				err = seal.ErrDamaged
+			}
+			if err != nil {
+				// Damage, and not a group cut short: those bytes were on disk.
+				return r.damaged(fmt.Errorf("group %d: %w", n, sealError(err)))
+			}
+			bytesIn += int64(len(plain))
+			group = append(group, plain)
+			if parts := binary.LittleEndian.Uint32(plain[1:]); parts != 0 {
+				if int(parts) != len(group) {
+					problem = fmt.Errorf("%w: group %d has %d of %d parts", ErrCorrupt, n, len(group), parts)
+					continue
+				}
+				if err := r.fold(group); err != nil {
+					return r.damaged(fmt.Errorf("group %d: %w", n, err))
+				}
+				r.last, group = n, nil
+				if r.size > foldWindow {
+					if err := r.flush(); err != nil {
+						return err
+					}
+				}
+			}
+		}
+		if now := time.Now(); now.Sub(told) > time.Second {
+			told = now
+			r.log.Info("sessile: recovering", "groups", r.last-r.low, "bytes", bytesIn, "elapsed", now.Sub(started))
+		}
+	}
+	if d := time.Since(started); d > time.Second {
+		r.log.Info("sessile: recovered", "groups", r.last-r.low, "bytes", bytesIn, "elapsed", d)
+	}
+	return nil
+}
+
+// damaged ends the log before the damage if the owner accepted that.
+func (r *recovery) damaged(err error) error {
+	if !r.accept {
+		return err
+	}
+	r.log.Warn("sessile: data loss accepted", "error", err)
+	return nil
+}
+
+// fold redoes one whole group. Nothing of it is kept if it cannot be decoded.
+func (r *recovery) fold(group [][]byte) error {
+	var deltas []delta
+	for _, chunk := range group {
+		for b := chunk[chunkHeader:]; len(b) > 0; {
+			d, rest, err := decodeDelta(b)
+			if err != nil {
+				return err
+			}
+			for f := range fieldsOf(d.body) {
+				if f.err != nil {
+					return f.err
+				}
+			}
+			deltas = append(deltas, d)
+			b = rest
+		}
+	}
+	var changes []change
+	for _, d := range deltas {
+		f, err := r.state(d.id)
+		if err != nil {
+			return err
+		}
+		switch d.kind {
+		case deltaEnd:
+			r.size -= int64(f.r.size())
+			f.r = nil
+			continue
+		case deltaTouch:
+			f.seen = max(f.seen, d.seen)
+			continue
+		}
+		base := f.r
+		if d.kind == deltaCreate {
+			base = nil
+		} else if base == nil {
+			continue
+		}
+		if changes, err = d.changesOf(base, changes[:0]); err != nil {
+			return err
+		}
+		r.size -= int64(f.r.size())
+		if base != nil && fits(changes) {
+			base.overwrite(changes)
+		} else {
+			f.r = merge(base, changes)
+			if base == nil {
+				f.r.created = d.seen
+				f.seen = d.seen
+			}
+		}
+		f.r.version = d.version
+		f.seen = max(f.seen, d.seen)
+		r.size += int64(f.r.size())
+	}
+	last := group[len(group)-1]
+	r.boot.clock = max(r.boot.clock, int64(binary.LittleEndian.Uint64(last[5:])))
+	r.boot.sessions = int64(binary.LittleEndian.Uint64(last[13:]))
+	r.boot.anonymous = int64(binary.LittleEndian.Uint64(last[21:]))
+	return nil
+}
+
+// state returns a session as folded so far, from its record at first.
+func (r *recovery) state(id string) (*folded, error) {
+	if f := r.states[id]; f != nil {
+		return f, nil
+	}
+	f := new(folded)
+	key := recordKey(id)
+	v, ok, err := r.p.store.Get(key, nil)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		rec, seen, err := r.p.openRecord(key, v)
+		switch {
+		case err == nil:
+			f.r, f.seen, f.wasThere = rec, seen, true
+			f.disk, _ = rec.user()
+		case !r.accept:
+			return nil, err
+		}
+	}
+	r.states[id] = f
+	r.size += int64(f.r.size()) + sessionOverhead
+	return f, nil
+}
+
+// flush writes the folded states to their records and forgets them.
+func (r *recovery) flush() error {
+	var ops []store.Op
+	size := 0
+	write := func() error {
+		err := r.p.store.Commit(ops)
+		ops, size = ops[:0], 0
+		return err
+	}
+	for id, f := range r.states {
+		key := recordKey(id)
+		user, _ := f.r.user()
+		var mine []store.Op
+		if f.disk != "" && f.disk != user {
+			mine = append(mine, store.Op{Key: r.p.indexKey(f.disk, id)})
+		}
+		switch {
+		case f.r != nil:
+			mine = append(mine, store.Op{Key: key, Value: r.p.sealRecord(key, f.r.version, f.r.appendDisk(nil, f.seen))})
+			if user != "" {
+				mine = append(mine, store.Op{Key: r.p.indexKey(user, id), Value: []byte{}})
+			}
+		case f.wasThere:
+			mine = append(mine, store.Op{Key: key})
+		}
+		n := 0
+		for _, op := range mine {
+			n += op.Size()
+		}
+		if len(ops) > 0 && (size+n > recordTxnBytes || len(ops)+len(mine) > r.p.limit.Ops) {
+			if err := write(); err != nil {
+				return err
+			}
+		}
+		ops = append(ops, mine...)
+		size += n
+	}
+	clear(r.states)
+	r.size = 0
+	if len(ops) > 0 {
+		return write()
+	}
+	return nil
+}
+
+// finish raises the low-water mark to the end of the log and deletes all of it,
+// so that no remains of a group cut short meet the groups of this epoch.
+func (r *recovery) finish() error {
+	p := r.p
+	live := groupCounts{r.boot.clock, r.boot.sessions, r.boot.anonymous}
+	if err := p.store.Commit([]store.Op{{Key: lowKey, Value: p.encodeLow(r.last, live)}}); err != nil {
+		return err
+	}
+	for {
+		var ops []store.Op
+		err := p.store.Scan([]byte{'l'}, p.collected, true, func(k, _ []byte) bool {
+			ops = append(ops, store.Op{Key: slices.Clone(k)})
+			return len(ops) < collectStep
+		})
+		if err != nil || len(ops) == 0 {
+			return err
+		}
+		if err := p.store.Commit(ops); err != nil {
+			return err
+		}
+		p.collected = ops[len(ops)-1].Key
+	}
+}

@@ -1,0 +1,531 @@
+package sessile
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+)
+
+// A Txn is one session inside a callback: its state at the moment the callback
+// began, with what the callback has staged on top. Nothing staged is visible to
+// anyone else, or applied at all, before the callback has returned nil.
+//
+// A Txn is a small value. It is good until its callback returns; used later,
+// also through a copy, its methods answer ErrTxnDone (those without an error: as
+// for an empty session) and reach nothing. It must not be used from another
+// goroutine while the callback runs.
+type Txn struct {
+	state *txnState
+	gen   uint64
+}
+
+// A txnState is what a Txn points to. States belong to the engine and are
+// used again and again; gen tells the uses apart. It is odd while a callback runs, and goes up by one
+// at each begin and end, so a handle of an earlier use never matches. It is
+// also the engine's register of what runs now: the watchdog that looks for slow callbacks, Shutdown's
+// drain and the counts of Stats read it, which costs transactions nothing.
+//
+// A state is taken by a compare-and-swap on gen. Where to try first comes from
+// the address of the caller's stack, so that goroutines seldom meet and one
+// goroutine finds the state that is in its core's cache.
+type txnState struct {
+	gen atomic.Uint64
+
+	// The holder's alone until the watchdog sets inspected in gen, which
+	// makes the end wait.
+	e       *Engine
+	s       *session
+	sh      *shard
+	base    *record // the state at the begin; nil: absent
+	ctx     context.Context
+	place   uintptr // code of the callback, for the log of slow ones
+	seen    int64
+	mode    txnMode
+	locked  bool // the session lock is to be released at the end
+	durable bool
+	destroy bool
+	noTouch bool
+	next    *record // the state to install, where the changes do not fit in place
+	staged  []change
+	arena   []byte // the bytes of staged values; only appended to, so borrowed values stay
+
+	slowSeen uint64 // gen at the watchdog's last look; the watchdog's
+	slowFor  int    // looks since
+
+	_ [32]byte
+}
+
+const inspected = 1 << 63
+
+type txnMode uint8
+
+const (
+	modeView   txnMode = iota
+	modeUpdate         // the session must exist
+	modeUpsert         // it is created if it does not
+	modeCreate         // it must not exist
+)
+
+// txnStates are the states of one kind of transaction.
+type txnStates struct {
+	fixed [64]txnState
+	more  struct {
+		sync.Mutex
+		free []*txnState
+		all  []*txnState
+	}
+}
+
+// begin takes a free state.
+func (p *txnStates) begin() *txnState {
+	var here byte
+	h := uintptr(unsafe.Pointer(&here)) >> 10 * 0x9E3779B9 >> 5
+	for i := range uintptr(4) {
+		st := &p.fixed[(h+i)%uintptr(len(p.fixed))]
+		if g := st.gen.Load(); g&1 == 0 && st.gen.CompareAndSwap(g, g+1) {
+			return st
+		}
+	}
+	p.more.Lock()
+	defer p.more.Unlock()
+	var st *txnState
+	if n := len(p.more.free); n > 0 {
+		st = p.more.free[n-1]
+		p.more.free = p.more.free[:n-1]
+	} else {
+		st = new(txnState)
+		p.more.all = append(p.more.all, st)
+	}
+	st.gen.Add(1)
+	return st
+}
+
+// arenaKept is the largest staging memory that a state keeps between uses.
+const arenaKept = 64 << 10
+
+// end frees the state. Handles on it are dead from here on.
+func (p *txnStates) end(st *txnState) {
+	st.s, st.sh, st.base, st.ctx, st.next = nil, nil, nil, nil, nil
+	if len(st.staged) > 0 {
+		clear(st.staged)
+		st.staged = st.staged[:0]
+		st.arena = st.arena[:0]
+		if cap(st.arena) > arenaKept || cap(st.staged) > 1024 {
+			st.staged, st.arena = nil, nil
+		}
+	}
+	st.locked, st.durable, st.destroy, st.noTouch = false, false, false, false
+	for {
+		g := st.gen.Load()
+		if g&inspected == 0 && st.gen.CompareAndSwap(g, g+1) {
+			break
+		}
+	}
+	if f := uintptr(unsafe.Pointer(st)) - uintptr(unsafe.Pointer(&p.fixed)); f < unsafe.Sizeof(p.fixed) {
+		return
+	}
+	p.more.Lock()
+	p.more.free = append(p.more.free, st)
+	p.more.Unlock()
+}
+
+// each calls fn for every state there is.
+func (p *txnStates) each(fn func(*txnState)) {
+	for i := range p.fixed {
+		fn(&p.fixed[i])
+	}
+	p.more.Lock()
+	all := slices.Clone(p.more.all)
+	p.more.Unlock()
+	for _, st := range all {
+		fn(st)
+	}
+}
+
+// begun returns how many transactions have begun, and how many run.
+func (p *txnStates) begun() (n uint64, running int64) {
+	p.each(func(st *txnState) {
+		g := st.gen.Load() &^ inspected
+		n += (g + 1) / 2
+		running += int64(g & 1)
+	})
+	return n, running
+}
+
+// placeOf returns the code address of a callback. Keeping it, and not the
+// callback, leaves the caller's closure on its stack.
+func placeOf[F func(Txn) error | func([]Txn) error](fn F) uintptr {
+	if fn == nil {
+		return 0
+	}
+	return **(**uintptr)(unsafe.Pointer(&fn))
+}
+
+func (t Txn) valid() bool { return t.state != nil && t.state.gen.Load()&^inspected == t.gen }
+
+// check returns the error of a Txn that is used too late, or was never begun, or must not write.
+func (t Txn) check(writes bool) error {
+	if !t.valid() {
+		return ErrTxnDone
+	}
+	if writes && t.state.mode == modeView {
+		return ErrReadOnly
+	}
+	return nil
+}
+
+// stagedAt returns the place of key among the staged changes, which are sorted.
+func (st *txnState) stagedAt(key string) (int, bool) {
+	switch n := len(st.staged); {
+	case n == 0:
+		return 0, false
+	case st.staged[n-1].key < key:
+		return n, false
+	}
+	return slices.BinarySearchFunc(st.staged, key, func(c change, k string) int { return strings.Compare(c.key, k) })
+}
+
+func (st *txnState) lookup(key string) (value []byte, ok bool) {
+	if len(st.staged) > 0 {
+		if i, found := st.stagedAt(key); found {
+			c := &st.staged[i]
+			return c.value, !c.del
+		}
+	}
+	return st.base.get(key)
+}
+
+// checkKey refuses keys that are out of range or the engine's own.
+func checkKey(key string) error {
+	if len(key) == 0 || len(key) > MaxKeyLen || key[0] == 0 && strings.HasPrefix(key, reservedPrefix) {
+		return fmt.Errorf("%w: %d bytes", ErrInvalidKey, len(key))
+	}
+	return nil
+}
+
+// ID returns the session's id, "" when the transaction has ended.
+func (t Txn) ID() string {
+	if !t.valid() {
+		return ""
+	}
+	return t.state.s.id()
+}
+
+// Info describes the session as it was when the transaction began, but for
+// User, which is the one that SetUser staged. It is zero when the transaction has ended.
+func (t Txn) Info() Info {
+	if !t.valid() {
+		return Info{}
+	}
+	st := t.state
+	info := st.e.infoOf(st.s.id(), st.base, st.seen)
+	if v, ok := st.lookup(keyUser); ok {
+		info.User, _ = decodeUser(v)
+	} else {
+		info.User = ""
+	}
+	return info
+}
+
+// Get returns a copy of the key's value, and whether there is one.
+func (t Txn) Get(key string) (value []byte, ok bool) {
+	v, ok := t.Peek(key)
+	if !ok {
+		return nil, false
+	}
+	return append(make([]byte, 0, len(v)), v...), true
+}
+
+// Peek returns the key's value without copying it. The caller must not change
+// it, nor keep it after the callback has returned: a later commit may then
+// write to its memory.
+func (t Txn) Peek(key string) (value []byte, ok bool) {
+	v, ok, err := t.peek(key)
+	if err != nil {
+		return nil, false
+	}
+	return v, ok
+}
+
+func (t Txn) peek(key string) (value []byte, ok bool, err error) {
+	if err := t.check(false); err != nil {
+		return nil, false, err
+	}
+	if err := checkKey(key); err != nil {
+		return nil, false, err
+	}
+	v, ok := t.state.lookup(key)
+	return v, ok, nil
+}
+
+// Set stages a copy of value for key. An empty value is a value. It returns
+// ErrReadOnly in a View, ErrInvalidKey for a key that is empty, too long or reserved, and
+// ErrTooLarge for a value that no session can hold; whether the whole session fits
+// [Options.MaxSessionSize] is known only at the end and is the verb's error then.
+func (t Txn) Set(key string, value []byte) error {
+	if err := t.check(true); err != nil {
+		return err
+	}
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	if len(value) > t.state.e.opt.MaxSessionSize {
+		return fmt.Errorf("%w: value of %d bytes", ErrTooLarge, len(value))
+	}
+	t.state.set(key, value)
+	return nil
+}
+
+// set stages a value. Bytes already staged are never overwritten, because Peek
+// may have lent them.
+func (st *txnState) set(key string, value []byte) {
+	i, found := st.stagedAt(key)
+	if !found {
+		st.staged = slices.Insert(st.staged, i, change{key: key})
+		st.staged[i].locate(st.base)
+	}
+	c := &st.staged[i]
+	if cap(st.arena)-len(st.arena) < len(value) {
+		// The values staged so far keep the old memory.
+		st.arena = make([]byte, 0, max(256, min(2*cap(st.arena), 1<<20), len(value)))
+	}
+	n := len(st.arena)
+	st.arena = append(st.arena, value...)
+	c.value = st.arena[n:len(st.arena):len(st.arena)]
+	c.del = false
+}
+
+// Delete stages the removal of key. Deleting what is not there changes nothing.
+func (t Txn) Delete(key string) error {
+	if err := t.check(true); err != nil {
+		return err
+	}
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	t.state.del(key)
+	return nil
+}
+
+func (st *txnState) del(key string) {
+	i, found := st.stagedAt(key)
+	if !found {
+		st.staged = slices.Insert(st.staged, i, change{key: key})
+		st.staged[i].locate(st.base)
+	}
+	c := &st.staged[i]
+	c.value, c.del = nil, true
+}
+
+// nextField returns the first field after the key, staged changes included.
+func (st *txnState) nextField(after string) (key string, value []byte, ok bool) {
+	i, found := st.stagedAt(after)
+	if found {
+		i++
+	}
+	for {
+		key, value, ok = st.base.next(after)
+		if i >= len(st.staged) || ok && key < st.staged[i].key {
+			return key, value, ok
+		}
+		c := &st.staged[i]
+		i++
+		if !c.del {
+			return c.key, c.value, true
+		}
+		after = c.key
+	}
+}
+
+// All yields the keys in order with their values, those of the engine and its
+// packages (which begin with 0x00) left out. Values are borrowed, as Peek's are. The body may
+// change the session: keys not reached yet are seen as they then are.
+func (t Txn) All() iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		key, value, ok := "\x00\xff", []byte(nil), true
+		for t.valid() {
+			key, value, ok = t.state.nextField(key)
+			if !ok || key[0] != 0 && !yield(key, value) {
+				return
+			}
+		}
+	}
+}
+
+// Len returns the number of keys that All yields.
+func (t Txn) Len() int {
+	n := 0
+	if !t.valid() {
+		return 0
+	}
+	if len(t.state.staged) > 0 {
+		for range t.All() {
+			n++
+		}
+		return n
+	}
+	r := t.state.base
+	if r == nil {
+		return 0
+	}
+	n = int(r.fields)
+	for d := r.data(); len(d) > 0 && d[fieldHeader] == 0; n-- {
+		k, v := fieldLengths(d)
+		d = d[fieldHeader+k+v:]
+	}
+	return n
+}
+
+// SetIdleTimeout gives the session an idle timeout of its own: 0 back to the
+// engine's, NoTimeout none. Less than 10 ms is refused.
+func (t Txn) SetIdleTimeout(d time.Duration) error {
+	if err := t.check(true); err != nil {
+		return err
+	}
+	switch {
+	case d == 0:
+		t.state.del(keyIdle)
+		return nil
+	case d == NoTimeout:
+		t.state.setInt(keyIdle, -1)
+		return nil
+	case d < 10*time.Millisecond:
+		return fmt.Errorf("sessile: idle timeout out of range: %v", d)
+	}
+	t.state.setInt(keyIdle, d.Milliseconds())
+	return nil
+}
+
+// SetDeadline makes the session end at a time, instead of the engine's
+// Lifetime after its creation. The zero time clears it. A time in the past ends it
+// with this commit, as expired.
+func (t Txn) SetDeadline(at time.Time) error {
+	if err := t.check(true); err != nil {
+		return err
+	}
+	if at.IsZero() {
+		t.state.del(keyDeadline)
+		return nil
+	}
+	t.state.setInt(keyDeadline, max(0, at.UnixMilli()))
+	return nil
+}
+
+func (st *txnState) setInt(key string, v int64) {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], uint64(v))
+	st.set(key, b[:])
+}
+
+// NoTouch keeps this transaction from counting as use of the session: its
+// last-seen, and with it the idle timeout, stay as they are.
+func (t Txn) NoTouch() {
+	if t.valid() {
+		t.state.noTouch = true
+	}
+}
+
+// SetUser binds the session to a user: ByUser and DeleteUser find it from this
+// commit on, and KeepNewest counts it as begun now. "" makes it anonymous again. A name of more
+// than MaxIDLen bytes is ErrInvalidID.
+func (t Txn) SetUser(user string) error {
+	if err := t.check(true); err != nil {
+		return err
+	}
+	if len(user) > MaxIDLen {
+		return fmt.Errorf("%w: user of %d bytes", ErrInvalidID, len(user))
+	}
+	if user == "" {
+		t.state.del(keyUser)
+		return nil
+	}
+	var b [8 + MaxIDLen]byte
+	binary.LittleEndian.PutUint64(b[:], uint64(t.state.e.clock.now()))
+	t.state.set(keyUser, b[:8+copy(b[8:], user)])
+	return nil
+}
+
+// Destroy ends the session when the callback returns nil; everything else
+// staged is dropped. It implies Durable.
+func (t Txn) Destroy() error {
+	if err := t.check(true); err != nil {
+		return err
+	}
+	t.state.destroy, t.state.durable = true, true
+	return nil
+}
+
+// Durable makes the verb return only when this commit is on disk, and all
+// before it. If that cannot be confirmed the verb returns ErrDurabilityUnknown, and the commit stands.
+func (t Txn) Durable() {
+	if t.valid() {
+		t.state.durable = true
+	}
+}
+
+// decodeError asks the owner what a value that cannot be decoded counts as.
+func (t Txn) decodeError(key string, value []byte, err error) error {
+	if f := t.state.e.opt.OnDecodeError; f != nil {
+		return f(t.ID(), key, bytes.Clone(value), err)
+	}
+	return err
+}
+
+// txnContext marks a context as that of a running callback.
+type txnContext struct {
+	context.Context
+	txn Txn
+}
+
+type txnContextKey struct{}
+
+func (c *txnContext) Value(key any) any {
+	if key == (txnContextKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+// Context returns the verb's context with a mark by which the engine notices
+// its own verbs being called inside the callback: they return ErrReentrant where they
+// would wait for the session that the caller itself holds. Pass it to everything that the callback calls.
+func (t Txn) Context() context.Context {
+	if !t.valid() {
+		return context.Background()
+	}
+	return &txnContext{t.state.ctx, t}
+}
+
+// reentrant reports whether ctx is that of a callback that still runs, in this
+// engine.
+func (e *Engine) reentrant(ctx context.Context) bool {
+	for {
+		c, ok := ctx.Value(txnContextKey{}).(*txnContext)
+		if !ok {
+			return false
+		}
+		if c.txn.valid() && c.txn.state.e == e {
+			return true
+		}
+		ctx = c.Context
+	}
+}
+
+// funcName returns where a callback is, for the log.
+func funcName(place uintptr) string {
+	f := runtime.FuncForPC(place)
+	if f == nil {
+		return "?"
+	}
+	file, line := f.FileLine(place)
+	return fmt.Sprintf("%s (%s:%d)", f.Name(), file, line)
+}
