@@ -93,7 +93,7 @@ func (p *persister) checkpointLoop() {
 		case <-p.checkC:
 		case <-p.failed:
 			return
-		case <-p.stop:
+		case <-p.stopCheck:
 			return
 		}
 		p.checkpoint(nil)

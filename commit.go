@@ -178,7 +178,9 @@ func (st *txnState) accountLocked(e *Engine) {
 	}
 	s, sh := st.s, st.sh
 	by := int64(st.next.size() - st.base.size())
-	sh.dirty += by // it is marked changed already
+	if e.persist != nil {
+		sh.dirty += by // it is marked changed already
+	}
 	if st.base == nil {
 		e.live.sessions.Add(1)
 		e.count.creates.Add(1)

@@ -134,19 +134,14 @@ var closedChan = func() chan struct{} {
 
 // start starts the background goroutines. Each ends when stop is closed.
 func (e *Engine) start() {
-	e.workers.Add(2)
-	go func() {
-		defer e.workers.Done()
+	e.workers.Go(func() {
 		e.clock.run(e.stop, func() uint64 {
 			u, _ := e.updates.begun()
 			v, _ := e.views.begun()
 			return u + v
 		})
-	}()
-	go func() {
-		defer e.workers.Done()
-		e.sweepLoop()
-	}()
+	})
+	e.workers.Go(e.sweepLoop)
 }
 
 func (e *Engine) hash(id string) uint64 { return maphash.String(e.seed, id) }

@@ -76,8 +76,11 @@ type persister struct {
 	failure error         // the first cause
 	failed  chan struct{} // closed when failure is set
 
-	stop      chan struct{} // ends writer and checkpointer, after the final cut
-	workers   sync.WaitGroup
+	stop    chan struct{} // ends the writer, after the final cut
+	workers sync.WaitGroup
+
+	stopCheck chan struct{} // ends the checkpointer, before the final checkpoint
+	checker   sync.WaitGroup
 	low       uint64 // number of the low-water mark; the checkpointer's
 	collected []byte // the last log key deleted; the checkpointer's
 }

@@ -76,7 +76,8 @@ func flagOf(key string) uint16 {
 // newRecord returns an empty record with room for at least n bytes of fields;
 // the rest of the allocator's size class is room, too.
 func newRecord(n int) *record {
-	words := append([]uint64(nil), make([]uint64, (recordHeader+n+7)/8)...)
+	// At least one word of room: buffer must not point past the allocation.
+	words := append([]uint64(nil), make([]uint64, (recordHeader+max(n, 1)+7)/8)...)
 	r := (*record)(unsafe.Pointer(unsafe.SliceData(words)))
 	r.room = uint32(cap(words)*8 - recordHeader)
 	return r

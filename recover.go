@@ -62,6 +62,8 @@ func newPersister(opt Options, st store.Store) (*persister, bootState, error) {
 		full:   make(chan struct{}),
 		failed: make(chan struct{}),
 		stop:   make(chan struct{}),
+
+		stopCheck: make(chan struct{}),
 	}
 	boot, err := p.boot()
 	if err != nil {
@@ -77,15 +79,8 @@ func newPersister(opt Options, st store.Store) (*persister, bootState, error) {
 // attach ties the persister to its engine and starts it.
 func (p *persister) attach(e *Engine) {
 	p.e = e
-	p.workers.Add(2)
-	go func() {
-		defer p.workers.Done()
-		p.writeLoop()
-	}()
-	go func() {
-		defer p.workers.Done()
-		p.checkpointLoop()
-	}()
+	p.workers.Go(p.writeLoop)
+	p.checker.Go(p.checkpointLoop)
 }
 
 // storeError gives an error of the store during Open its public name.

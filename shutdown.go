@@ -160,6 +160,8 @@ func (p *persister) trouble() error {
 
 // close seals the log with the final cut, and brings everything to the records.
 func (p *persister) close() error {
+	close(p.stopCheck)
+	p.checker.Wait()
 	if p.cause() == nil {
 		for _, sh := range p.e.shards {
 			p.saveTouches(sh)
