@@ -1,0 +1,314 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	badger "github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+// A badgerStore keeps the keys in Badger, in managed mode with timestamps of
+// its own. Read with the clock of an ordinary Badger transaction, a Get waits for every commit in flight;
+// read at the greatest timestamp it does not, and still sees every batch whose Commit has returned.
+//
+// Badger maps its files, so a full disk is a SIGBUS that no code can undo, and so is running out
+// of descriptors fatal to it. Both are therefore looked at before each batch.
+//
+// SyncWrites makes a commit's own msync part of it. DB.Sync does not do that
+// for commits before a rotation of the memtable, and is never called.
+type badgerStore struct {
+	dir     string
+	reserve int64
+	db      *badger.DB
+	limits  Limits
+	ts      atomic.Uint64 // the last commit timestamp given out
+
+	// Held for reading by each call, for writing by Close: Badger panics when it is
+	// called while it closes.
+	life   sync.RWMutex
+	closed bool // guarded by life
+
+	mark   uint64
+	marked bool
+}
+
+// BadgerOptions configure OpenBadger.
+type BadgerOptions struct {
+	MemTableSize int64        // bytes; 0 means 16 MiB
+	DiskReserve  int64        // bytes; 0 means 24 memtables and 64 MiB; negative: no check
+	Logger       *slog.Logger // nil discards
+}
+
+const (
+	defaultMemTable = 16 << 20
+	valueThreshold  = 1 << 20 // Badger's greatest: every value stays in the LSM tree
+)
+
+// OpenBadger opens the directory, making it, readable by its owner only, if
+// need be. It returns ErrLocked, ErrFull or ErrCorrupt, wrapped with details.
+func OpenBadger(dir string, opt BadgerOptions) (Store, error) {
+	if opt.MemTableSize == 0 {
+		opt.MemTableSize = defaultMemTable
+	}
+	if opt.DiskReserve == 0 {
+		opt.DiskReserve = 24*opt.MemTableSize + 64<<20
+	}
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	data := filepath.Join(dir, "badger")
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return nil, err
+	}
+	s := &badgerStore{dir: dir, reserve: opt.DiskReserve}
+	if err := s.room(); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.mark, s.marked, err = readMark(dir); err != nil {
+		return nil, err
+	}
+	o := badger.DefaultOptions(data).
+		WithSyncWrites(true).
+		WithMemTableSize(opt.MemTableSize).
+		WithNumMemtables(3).
+		WithNumCompactors(2).
+		WithNumVersionsToKeep(1).
+		WithDetectConflicts(false).
+		WithMetricsEnabled(false).
+		WithCompression(options.None).
+		WithBlockCacheSize(0).
+		WithChecksumVerificationMode(options.OnTableRead).
+		WithValueThreshold(min(valueThreshold, opt.MemTableSize*15/100)).
+		WithValueLogFileSize(16 << 20).
+		WithCompactL0OnClose(false).
+		WithLogger(badgerLogger{opt.Logger})
+	s.db, err = openManaged(o)
+	if err != nil {
+		return nil, openError(err)
+	}
+	s.ts.Store(s.db.MaxVersion())
+	// Badger's own bounds are strict, and it adds an entry that ends the transaction.
+	s.limits = Limits{
+		Bytes: int(s.db.MaxBatchSize()) - 4096,
+		Ops:   int(s.db.MaxBatchCount()) - 16,
+		Value: int(min(valueThreshold, s.db.MaxBatchSize())) - 4096,
+	}
+	return s, nil
+}
+
+// openManaged turns the panics that damaged files cause into errors.
+func openManaged(o badger.Options) (db *badger.DB, err error) {
+	defer faults(&err)()
+	return badger.OpenManaged(o)
+}
+
+// openError classifies an error of Badger's, which do not unwrap.
+func openError(err error) error {
+	text := err.Error()
+	switch {
+	case strings.Contains(text, "Cannot acquire directory lock"):
+		return fmt.Errorf("%w: %w", ErrLocked, err)
+	case errors.Is(err, os.ErrPermission), strings.Contains(text, "permission denied"):
+		return err
+	case strings.Contains(text, "no space left"), strings.Contains(text, "too many open files"):
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return fmt.Errorf("%w: %w", ErrCorrupt, err)
+}
+
+// faults returns what a deferred call does to make a panic, or a fault on a mapped file, an
+// error of the function.
+func faults(err *error) func() {
+	old := debug.SetPanicOnFault(true)
+	return func() {
+		debug.SetPanicOnFault(old)
+		if v := recover(); v != nil {
+			*err = fmt.Errorf("badger panicked: %v", v)
+		}
+	}
+}
+
+// descriptors is how many files a batch may make Badger open.
+const descriptors = 4
+
+// room returns ErrFull when the disk is below its reserve or descriptors are short.
+func (s *badgerStore) room() error {
+	if s.reserve >= 0 {
+		var fs syscall.Statfs_t
+		if err := syscall.Statfs(s.dir, &fs); err != nil {
+			return fmt.Errorf("statfs %s: %w", s.dir, err)
+		}
+		if free := int64(fs.Bavail) * int64(fs.Bsize); free < s.reserve {
+			return fmt.Errorf("%w: %d bytes free, %d in reserve", ErrFull, free, s.reserve)
+		}
+	}
+	var fds [descriptors]int
+	for i := range fds {
+		fd, err := syscall.Open(s.dir, syscall.O_RDONLY|syscall.O_CLOEXEC|syscall.O_DIRECTORY, 0)
+		if err != nil {
+			for _, fd := range fds[:i] {
+				syscall.Close(fd)
+			}
+			if err == syscall.EMFILE || err == syscall.ENFILE {
+				return fmt.Errorf("%w: no file descriptors: %w", ErrFull, err)
+			}
+			return fmt.Errorf("open %s: %w", s.dir, err)
+		}
+		fds[i] = fd
+	}
+	for _, fd := range fds {
+		syscall.Close(fd)
+	}
+	return nil
+}
+
+func (s *badgerStore) Limits() Limits { return s.limits }
+
+func (s *badgerStore) Commit(ops []Op) (err error) {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed {
+		return ErrClosed
+	}
+	if len(ops) == 0 {
+		return nil
+	}
+	size := 0
+	for _, op := range ops {
+		size += op.Size()
+		if len(op.Value) > s.limits.Value {
+			return fmt.Errorf("%w: value of %d bytes", ErrTooLarge, len(op.Value))
+		}
+	}
+	if size > s.limits.Bytes || len(ops) > s.limits.Ops {
+		return fmt.Errorf("%w: %d ops of %d bytes", ErrTooLarge, len(ops), size)
+	}
+	if err := s.room(); err != nil {
+		return err
+	}
+	defer faults(&err)()
+	txn := s.db.NewTransactionAt(math.MaxUint64, true)
+	defer txn.Discard()
+	for _, op := range ops {
+		if op.Value == nil {
+			err = txn.Delete(op.Key)
+		} else {
+			err = txn.Set(op.Key, op.Value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	ts := s.ts.Add(1)
+	if err := txn.CommitAt(ts, nil); err != nil {
+		return err
+	}
+	// Everything older than what was just replaced may go at the next compaction.
+	s.db.SetDiscardTs(ts - 1)
+	return nil
+}
+
+func (s *badgerStore) Get(key, dst []byte) (value []byte, ok bool, err error) {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed {
+		return dst, false, ErrClosed
+	}
+	defer faults(&err)()
+	txn := s.db.NewTransactionAt(math.MaxUint64, false)
+	defer txn.Discard()
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return dst, false, nil
+	}
+	if err != nil {
+		return dst, false, err
+	}
+	err = item.Value(func(v []byte) error {
+		dst = append(dst, v...)
+		return nil
+	})
+	return dst, err == nil, err
+}
+
+func (s *badgerStore) Scan(prefix, after []byte, keysOnly bool, fn func(k, v []byte) bool) (err error) {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed {
+		return ErrClosed
+	}
+	defer faults(&err)()
+	txn := s.db.NewTransactionAt(math.MaxUint64, false)
+	defer txn.Discard()
+	o := badger.DefaultIteratorOptions
+	o.Prefix = prefix
+	o.PrefetchValues = false
+	it := txn.NewIterator(o)
+	defer it.Close()
+	from := prefix
+	if bytes.Compare(after, prefix) > 0 {
+		from = after
+	}
+	for it.Seek(from); it.ValidForPrefix(prefix); it.Next() {
+		item := it.Item()
+		if after != nil && bytes.Compare(item.Key(), after) <= 0 {
+			continue
+		}
+		if keysOnly {
+			if !fn(item.Key(), nil) {
+				return nil
+			}
+			continue
+		}
+		more := false
+		if err := item.Value(func(v []byte) error {
+			more = fn(item.Key(), v)
+			return nil
+		}); err != nil {
+			return err
+		}
+		if !more {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (s *badgerStore) Mark() (uint64, bool) { return s.mark, s.marked }
+
+func (s *badgerStore) SetMark(n uint64) error { return writeMark(s.dir, n) }
+
+func (s *badgerStore) Close() (err error) {
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	s.closed = true
+	defer faults(&err)()
+	return s.db.Close()
+}
+
+// badgerLogger gives Badger's log lines to slog.
+type badgerLogger struct{ l *slog.Logger }
+
+func (b badgerLogger) Errorf(f string, a ...any)   { b.l.Error(line(f, a)) }
+func (b badgerLogger) Warningf(f string, a ...any) { b.l.Warn(line(f, a)) }
+func (b badgerLogger) Infof(f string, a ...any)    { b.l.Debug(line(f, a)) }
+func (b badgerLogger) Debugf(string, ...any)       {}
+
+func line(f string, a []any) string {
+	return "badger: " + strings.TrimSpace(fmt.Sprintf(f, a...))
+}
