@@ -285,23 +285,46 @@ func (t Txn) Set(key string, value []byte) error {
 	return nil
 }
 
+// setTagged is Set for a tag byte and a value behind it.
+func (t Txn) setTagged(key string, tag byte, value []byte) error {
+	if err := t.check(true); err != nil {
+		return err
+	}
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	if len(value) >= t.state.e.opt.MaxSessionSize {
+		return fmt.Errorf("%w: value of %d bytes", ErrTooLarge, len(value))
+	}
+	c := t.state.stage(key, 1+len(value))
+	c.value[0] = tag
+	copy(c.value[1:], value)
+	return nil
+}
+
 // set stages a value. Bytes already staged are never overwritten, because Peek
 // may have lent them.
 func (st *txnState) set(key string, value []byte) {
+	copy(st.stage(key, len(value)).value, value)
+}
+
+// stage makes room for a value of n bytes.
+func (st *txnState) stage(key string, n int) *change {
 	i, found := st.stagedAt(key)
 	if !found {
 		st.staged = slices.Insert(st.staged, i, change{key: key})
 		st.staged[i].locate(st.base)
 	}
 	c := &st.staged[i]
-	if cap(st.arena)-len(st.arena) < len(value) {
+	if cap(st.arena)-len(st.arena) < n {
 		// The values staged so far keep the old memory.
-		st.arena = make([]byte, 0, max(256, min(2*cap(st.arena), 1<<20), len(value)))
+		st.arena = make([]byte, 0, max(256, min(2*cap(st.arena), 1<<20), n))
 	}
-	n := len(st.arena)
-	st.arena = append(st.arena, value...)
-	c.value = st.arena[n:len(st.arena):len(st.arena)]
+	at := len(st.arena)
+	st.arena = st.arena[:at+n]
+	c.value = st.arena[at : at+n : at+n]
 	c.del = false
+	return c
 }
 
 // Delete stages the removal of key. Deleting what is not there changes nothing.
