@@ -83,7 +83,7 @@ func NewKey[T any](name string) Key[T] {
 	case kind == reflect.Bool:
 		k.codec = codec{tagBool, kind}
 	case kind >= reflect.Int && kind <= reflect.Uintptr:
-		k.codec = codec{tagInt, kind}
+		k.codec = codec{tagInt, sized(kind)}
 	case kind == reflect.Float32, kind == reflect.Float64:
 		k.codec = codec{tagFloat, kind}
 	default:
@@ -95,6 +95,22 @@ func NewKey[T any](name string) Key[T] {
 		k.decode = func(src []byte, v *T) error { return json.Unmarshal(src, v) }
 	}
 	return k
+}
+
+// sized returns the kind of fixed width that int, uint and uintptr have here.
+func sized(kind reflect.Kind) reflect.Kind {
+	wide := unsafe.Sizeof(0) == 8
+	switch {
+	case kind == reflect.Int && wide:
+		return reflect.Int64
+	case kind == reflect.Int:
+		return reflect.Int32
+	case (kind == reflect.Uint || kind == reflect.Uintptr) && wide:
+		return reflect.Uint64
+	case kind == reflect.Uint || kind == reflect.Uintptr:
+		return reflect.Uint32
+	}
+	return kind
 }
 
 // binary sets the key up for a type that encodes itself.
@@ -326,7 +342,7 @@ type wide struct {
 
 func loadInt(p unsafe.Pointer, kind reflect.Kind) wide {
 	switch kind {
-	case reflect.Int, reflect.Int64:
+	case reflect.Int64:
 		return wide{bits: *(*uint64)(p)}
 	case reflect.Int8:
 		return wide{bits: uint64(int64(*(*int8)(p)))}
@@ -368,13 +384,13 @@ func storeInt(p unsafe.Pointer, kind reflect.Kind, n wide) error {
 	i := int64(n.bits)
 	var low, high int64
 	switch kind {
-	case reflect.Int, reflect.Int64:
+	case reflect.Int64:
 		if n.big {
 			return errRange
 		}
 		*(*int64)(p) = i
 		return nil
-	case reflect.Uint, reflect.Uint64, reflect.Uintptr:
+	case reflect.Uint64:
 		if !n.big && i < 0 {
 			return errRange
 		}

@@ -1,0 +1,41 @@
+package sessile
+
+import (
+	"time"
+
+	"github.com/sessile-go/sessile/internal/store"
+)
+
+// Check walks the invariants of an engine that nobody uses meanwhile.
+func Check(e *Engine) error {
+	// The sweeper may hold a latch just now, and checkpoints may run.
+	var err error
+	for range 100 {
+		if err = e.check(); err == nil {
+			return nil
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return err
+}
+
+// CheckDisk compares records, index and counts of an engine just opened.
+func CheckDisk(e *Engine) error { return e.checkDisk() }
+
+// OpenOn opens an engine on a store of the test's own.
+func OpenOn(opt Options, st store.Store) (*Engine, error) {
+	opt = opt.withDefaults()
+	if err := opt.validate(); err != nil {
+		return nil, err
+	}
+	return openWith(opt, st)
+}
+
+// Checkpoint asks for a checkpoint and returns when one has begun and ended.
+func Checkpoint(e *Engine) {
+	before := e.count.checkpoints.Load()
+	for e.count.checkpoints.Load() == before {
+		notify(e.persist.checkC)
+		time.Sleep(time.Millisecond)
+	}
+}
