@@ -39,7 +39,7 @@ func (st *txnState) changes() bool {
 // prepare checks the limits and builds the next state where the changes do not
 // fit in place.
 func (st *txnState) prepare(e *Engine) error {
-	if st.base != nil && fits(st.staged) {
+	if st.base != nil && fits(st.staged) && !st.stagesUser() {
 		return nil
 	}
 	used, fields := 0, 0
@@ -55,6 +55,20 @@ func (st *txnState) prepare(e *Engine) error {
 	}
 	st.next = merge(st.base, st.staged)
 	return nil
+}
+
+// stagesUser reports whether the user is among the changes: then index and counts
+// follow the new state, also when it would fit in place.
+func (st *txnState) stagesUser() bool {
+	for i := range st.staged {
+		if st.staged[i].key[0] != 0 {
+			return false
+		}
+		if st.staged[i].key == keyUser {
+			return true
+		}
+	}
+	return false
 }
 
 // checkLatched returns an error if the session ended or expired under the callback.

@@ -257,6 +257,7 @@ func (s *badgerStore) Scan(prefix, after []byte, keysOnly bool, fn func(k, v []b
 	o.PrefetchValues = false
 	it := txn.NewIterator(o)
 	defer it.Close()
+	after = bytes.Clone(after) // fn may use its memory for the next page's
 	from := prefix
 	if bytes.Compare(after, prefix) > 0 {
 		from = after
