@@ -154,6 +154,7 @@ func (st *txnState) logLocked(e *Engine, now int64) (version uint64, seen int64)
 		if d := sh.log[s.logAt:]; binary.LittleEndian.Uint64(d[6:]) == st.base.version &&
 			overwriteDelta(d, len(s.id()), version, seen, st.staged) {
 			sh.markChangedLocked(s)
+			st.accountLocked(e)
 			return version, seen
 		}
 	}
@@ -349,9 +350,9 @@ func (e *Engine) touchLatched(sh *shard, s *session) {
 		return
 	}
 	r := s.priv.Load()
-	every := r.idle(e.life) / 10
-	if every < 0 {
-		every = touchUnlimited
+	every := int64(touchUnlimited)
+	if idle := r.idle(e.life); idle >= 0 {
+		every = idle / 10
 	}
 	if now-r.savedSeen() < every || e.gate.Load() != 0 {
 		s.mark(bitTouched)

@@ -223,9 +223,8 @@ func merge(base *record, changes []change) *record {
 	r := newRecord(used)
 	var d []byte
 	if base != nil {
-		room := r.room
-		*r = *base
-		r.room, r.used, r.fields, r.flags = room, 0, 0, 0
+		// saved is left out: it is the latch's, which the caller does not hold.
+		r.version, r.created = base.version, base.created
 		d = base.data()
 	}
 	for len(d) > 0 || len(changes) > 0 {
