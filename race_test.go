@@ -1,11 +1,9 @@
 package sessile_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -14,12 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var ctx = context.Background()
-var n = sessile.NewKey[int64]("n")
-
-func inc(tx sessile.Txn) error { _, err := sessile.Add(tx, n, 1); return err }
-
-func TestSmokeMix(t *testing.T) {
+func TestMixedLoad(t *testing.T) {
 	dir := t.TempDir()
 	ends := sync.Map{}
 	opt := sessile.Options{Dir: dir, MaxMemory: 1 << 20, CheckpointInterval: 10 * time.Millisecond, FlushInterval: time.Millisecond, IdleTimeout: sessile.NoTimeout,
@@ -54,11 +47,11 @@ func TestSmokeMix(t *testing.T) {
 				case 1:
 					err = e.Upsert(ctx, id, func(tx sessile.Txn) error { return tx.Set("pad", make([]byte, r.Intn(600))) })
 				case 2:
-					err = e.View(ctx, id, func(tx sessile.Txn) error { n.Get(tx); return nil })
+					err = e.View(ctx, id, func(tx sessile.Txn) error { counter.Get(tx); return nil })
 				case 3:
 					err = e.UpdateMany(ctx, []string{id, fmt.Sprint("s", r.Intn(N)), id}, func(txs []sessile.Txn) error {
 						for _, tx := range txs[1:] {
-							if err := inc(tx); err != nil {
+							if err := increment(tx); err != nil {
 								return err
 							}
 						}
@@ -79,10 +72,10 @@ func TestSmokeMix(t *testing.T) {
 						if r.Intn(4) == 0 {
 							return txs[1].Destroy()
 						}
-						return inc(txs[0])
+						return increment(txs[0])
 					})
 				default:
-					err = e.Update(ctx, id, inc)
+					err = e.Update(ctx, id, increment)
 				}
 				if err != nil && !errors.Is(err, sessile.ErrNotFound) {
 					t.Error(err)
@@ -116,5 +109,4 @@ func TestSmokeMix(t *testing.T) {
 	require.NoError(t, sessile.CheckDisk(e))
 	require.EqualValues(t, st.Sessions, e.Stats().Sessions)
 	require.NoError(t, e.Close())
-	_ = os.Stdout
 }
