@@ -41,6 +41,17 @@ func (c *clock) now() int64 {
 	return c.exact()
 }
 
+// asleep reports whether no transaction has run for a while.
+func (c *clock) asleep() bool { return c.cached.Load() == 0 }
+
+// peek returns the time without waking the ticker.
+func (c *clock) peek() int64 {
+	if t := c.cached.Load(); t != 0 {
+		return t
+	}
+	return c.base + time.Since(c.start).Milliseconds()
+}
+
 // exact reads the time itself, and wakes the ticker if it sleeps.
 func (c *clock) exact() int64 {
 	t := c.base + time.Since(c.start).Milliseconds()
@@ -62,8 +73,8 @@ func (c *clock) exact() int64 {
 }
 
 // run keeps cached fresh until stop is closed. activity returns a number that
-// changes when transactions run.
-func (c *clock) run(stop <-chan struct{}, activity func() uint64) {
+// changes when transactions run; woken is notified at the end of each sleep.
+func (c *clock) run(stop <-chan struct{}, activity func() uint64, woken chan struct{}) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	last, idle := activity(), 0
@@ -90,6 +101,7 @@ func (c *clock) run(stop <-chan struct{}, activity func() uint64) {
 			return
 		case <-c.wake:
 			ticker.Reset(tick)
+			notify(woken)
 		}
 	}
 }

@@ -49,6 +49,7 @@ type Engine struct {
 	ends   notifier
 	room   room
 
+	woken    chan struct{} // wakes the sweeper after an idle time
 	stop     chan struct{} // closed when the background goroutines are to end
 	workers  sync.WaitGroup
 	shutdown shutdown
@@ -108,6 +109,7 @@ func newEngine(opt Options, c *clock, epoch uint64) *Engine {
 		spin:      runtime.GOMAXPROCS(0) > 1,
 		clock:     c,
 		loads:     make(chan struct{}, 64),
+		woken:     make(chan struct{}, 1),
 		stop:      make(chan struct{}),
 	}
 	for i := range e.shards {
@@ -139,7 +141,7 @@ func (e *Engine) start() {
 			u, _ := e.updates.begun()
 			v, _ := e.views.begun()
 			return u + v
-		})
+		}, e.woken)
 	})
 	e.workers.Go(e.sweepLoop)
 }

@@ -10,12 +10,16 @@ import (
 // sweepPeriod is how often the sweeper takes a step.
 const sweepPeriod = 50 * time.Millisecond
 
+// sweepIdleMax is the longest that the sweeper sleeps on an idle engine.
+const sweepIdleMax = time.Hour
+
 // sweepLoop ends what has expired, evicts what does not fit, and looks for slow
 // callbacks, in small steps. Expiry does not depend on it: every call decides
-// it anew; the sweeper makes the end known (OnEnd) and frees the memory.
+// it anew; the sweeper makes the end known (OnEnd) and frees the memory. When
+// nothing uses the engine it sleeps until the next session is due.
 func (e *Engine) sweepLoop() {
-	ticker := time.NewTicker(sweepPeriod)
-	defer ticker.Stop()
+	timer := time.NewTimer(sweepPeriod)
+	defer timer.Stop()
 	w := watchdog{looks: max(1, int(e.opt.SlowTxn/sweepPeriod))}
 	d := diskSweeper{e: e}
 	next := 0
@@ -23,25 +27,51 @@ func (e *Engine) sweepLoop() {
 		select {
 		case <-e.stop:
 			return
-		case <-ticker.C:
+		case <-e.woken:
+		case <-timer.C:
 		}
 		w.look(e)
-		// All shards are swept once a second, and often enough for short timeouts.
+		if e.clock.asleep() {
+			d.step()
+			timer.Reset(min(e.sweepIdle(), d.wait()))
+			continue
+		}
+		// All shards are swept about once a second.
 		for range max(1, len(e.shards)/20) {
 			e.sweepShard(e.shards[next%len(e.shards)])
 			next++
 		}
 		e.evictSome()
 		d.step()
+		timer.Reset(sweepPeriod)
 	}
+}
+
+// sweepIdle sweeps everything and returns how long nothing will be due.
+func (e *Engine) sweepIdle() time.Duration {
+	due := int64(never)
+	for _, sh := range e.shards {
+		sh.mu.Lock()
+		n := len(sh.ring)
+		sh.mu.Unlock()
+		for ; n > 0; n -= sweepStep {
+			due = min(due, e.sweepShard(sh))
+		}
+	}
+	if wait := due - e.clock.peek(); wait < sweepIdleMax.Milliseconds() {
+		return max(time.Duration(wait)*time.Millisecond, tick)
+	}
+	return sweepIdleMax
 }
 
 // sweepStep is how many places of a shard's ring one step looks at.
 const sweepStep = 1024
 
-// sweepShard ends the expired among the next sessions of the shard's ring.
-func (e *Engine) sweepShard(sh *shard) {
-	now := e.clock.now()
+// sweepShard ends the expired among the next sessions of the shard's ring, and
+// returns when the first of the others is due.
+func (e *Engine) sweepShard(sh *shard) (due int64) {
+	due = never
+	now := e.clock.peek()
 	var page [sweepStep]*session
 	n := 0
 	sh.mu.Lock()
@@ -58,23 +88,22 @@ func (e *Engine) sweepShard(sh *shard) {
 	}
 	sh.mu.Unlock()
 	if e.ends.backlog() > endsBacklog {
-		return // OnEnd does not keep up; expiry is decided by each call all the same
+		return now // OnEnd does not keep up; expiry is decided by each call all the same
 	}
 	for _, s := range page[:n] {
-		// Looked at without the latch first: most have not expired. The state seen
-		// may be old, so the verdict is given under the latch.
-		if r := s.snap.Load(); r != nil && r.expires(s.seen.Load(), e.life) > now {
-			continue
-		}
 		s.latch()
 		if s.status() == live {
-			e.expireLatched(sh, s)
+			at := s.priv.Load().expires(s.seen.Load(), e.life)
+			if at > now || !e.expireLatched(sh, s) {
+				due = min(due, at)
+			}
 		}
 		s.unlatch()
 		if s.status() == absent {
 			e.drop(sh, s)
 		}
 	}
+	return due
 }
 
 // A diskSweeper walks over the records, a page at a time, and ends the expired
@@ -82,27 +111,42 @@ func (e *Engine) sweepShard(sh *shard) {
 type diskSweeper struct {
 	e     *Engine
 	after []byte
-	skip  int // steps to wait before the next
+	next  int64 // engine time of the next page
 }
 
 const (
 	diskSweepPage  = 256
-	diskSweepEvery = 4   // steps between pages
-	diskSweepRest  = 600 // steps between rounds
+	diskSweepEvery = 200 // ms between pages
 )
+
+// rest is the time between rounds, in ms: half of the shorter timeout, from a
+// second to a minute.
+func (d *diskSweeper) rest() int64 {
+	rest := int64(60_000)
+	for _, t := range []int64{d.e.life.idle, d.e.life.lifetime} {
+		if t >= 0 {
+			rest = min(rest, t/2)
+		}
+	}
+	return max(rest, 1000)
+}
+
+// wait returns the time until the next page.
+func (d *diskSweeper) wait() time.Duration {
+	if d.e.persist == nil {
+		return sweepIdleMax
+	}
+	return time.Duration(max(d.next-d.e.clock.peek(), tick.Milliseconds())) * time.Millisecond
+}
 
 func (d *diskSweeper) step() {
 	e := d.e
 	p := e.persist
-	if p == nil || e.gate.Load() != 0 {
+	now := e.clock.peek()
+	if p == nil || e.gate.Load() != 0 || now < d.next {
 		return
 	}
-	if d.skip > 0 {
-		d.skip--
-		return
-	}
-	d.skip = diskSweepEvery
-	now := e.clock.now()
+	d.next = now + diskSweepEvery
 	var expired []string
 	n := 0
 	err := p.store.Scan([]byte{'r'}, d.after, false, func(k, v []byte) bool {
@@ -118,7 +162,7 @@ func (d *diskSweeper) step() {
 		return
 	}
 	if n < diskSweepPage {
-		d.after, d.skip = nil, diskSweepRest
+		d.after, d.next = nil, now+d.rest()
 	}
 	for _, id := range expired {
 		// The newest state may be in memory and alive: the ordinary way decides.
