@@ -110,3 +110,223 @@ func TestMixedLoad(t *testing.T) {
 	require.EqualValues(t, st.Sessions, e.Stats().Sessions)
 	require.NoError(t, e.Close())
 }
+
+// scale makes the long tests shorter under the race detector.
+func scale(n int) int {
+	if raceEnabled || testing.Short() {
+		return n / 10
+	}
+	return n
+}
+
+// No increment is lost: on one session and on many, while sessions are evicted, expire,
+// are written by checkpoints and are viewed.
+func TestNoIncrementIsLost(t *testing.T) {
+	for _, sessions := range []int{1, 1000} {
+		t.Run(fmt.Sprint(sessions), func(t *testing.T) {
+			e := open(t, sessile.Options{
+				Dir: t.TempDir(), MaxMemory: 1 << 20, CheckpointInterval: 10 * time.Millisecond, FlushInterval: time.Millisecond,
+			})
+			ids := make([]string, sessions)
+			for i := range ids {
+				ids[i] = create(t, e, nil)
+			}
+			// Ten times more than fit, to push the others out, and some that expire.
+			const cold = 20_000
+			for i := range cold {
+				require.NoError(t, e.CreateID(ctx, fmt.Sprint("cold", i), func(tx sessile.Txn) error {
+					if i%10 == 0 {
+						require.NoError(t, tx.SetIdleTimeout(50*time.Millisecond))
+					}
+					return tx.Set("pad", make([]byte, 300))
+				}))
+			}
+			stop := make(chan struct{})
+			var noise sync.WaitGroup
+			noise.Go(func() {
+				for i := 0; ; i++ {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					err := e.View(ctx, fmt.Sprint("cold", i*7919%cold), func(tx sessile.Txn) error { _, err := counter.Get(tx); return err })
+					if err != nil && !errors.Is(err, sessile.ErrNotFound) {
+						t.Error(err)
+					}
+				}
+			})
+			const goroutines = 64
+			each := scale(10_000)
+			var wg sync.WaitGroup
+			for g := range goroutines {
+				wg.Go(func() {
+					for i := range each {
+						if err := e.Update(ctx, ids[(g*each+i)%sessions], increment); err != nil {
+							t.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			close(stop)
+			noise.Wait()
+			total := int64(0)
+			for _, id := range ids {
+				total += read(t, e, id)
+			}
+			require.EqualValues(t, goroutines*each, total)
+			stats := e.Stats()
+			require.NotZero(t, stats.Evictions)
+			require.NotZero(t, stats.Checkpoints)
+		})
+	}
+}
+
+// Money moves between sessions, and the sum is the same at every moment.
+func TestTransfersKeepTheSum(t *testing.T) {
+	eachMode(t, sessile.Options{CheckpointInterval: 10 * time.Millisecond}, func(t *testing.T, e *sessile.Engine) {
+		const accounts, start = 20, 1000
+		ids := make([]string, accounts)
+		for i := range ids {
+			ids[i] = create(t, e, func(tx sessile.Txn) error { return counter.Set(tx, start) })
+		}
+		stop := make(chan struct{})
+		var sums sync.WaitGroup
+		views := 0
+		sums.Go(func() {
+			for ; ; views++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				total := int64(0)
+				err := e.ViewMany(ctx, ids, func(txs []sessile.Txn) error {
+					for _, tx := range txs {
+						v, err := counter.Get(tx)
+						if err != nil {
+							return err
+						}
+						total += v
+					}
+					return nil
+				})
+				if err != nil || total != accounts*start {
+					t.Error(total, err)
+					return
+				}
+			}
+		})
+		var wg sync.WaitGroup
+		for g := range 64 {
+			wg.Go(func() {
+				r := rand.New(rand.NewSource(int64(g)))
+				for range scale(500) {
+					from, to := ids[r.Intn(accounts)], ids[r.Intn(accounts)]
+					amount := int64(r.Intn(10))
+					err := e.UpdateMany(ctx, []string{from, to}, func(txs []sessile.Txn) error {
+						if _, err := sessile.Add(txs[0], counter, -amount); err != nil {
+							return err
+						}
+						_, err := sessile.Add(txs[1], counter, amount)
+						return err
+					})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		close(stop)
+		sums.Wait()
+		require.NotZero(t, views)
+	})
+}
+
+// Two fields that are always written together are never seen apart.
+func TestViewsAreNotTorn(t *testing.T) {
+	eachMode(t, sessile.Options{}, func(t *testing.T, e *sessile.Engine) {
+		id := create(t, e, nil)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := range scale(50_000) {
+				err := e.Update(ctx, id, func(tx sessile.Txn) error {
+					if err := tx.Set("a", fmt.Appendf(nil, "%08d", i)); err != nil {
+						return err
+					}
+					if i%7 == 0 {
+						if err := tx.Set("mid", make([]byte, i%50)); err != nil {
+							return err
+						}
+					}
+					return tx.Set("z", fmt.Appendf(nil, "%08d", i))
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}()
+		for {
+			err := e.View(ctx, id, func(tx sessile.Txn) error {
+				a, _ := tx.Peek("a")
+				z, _ := tx.Peek("z")
+				if string(a) != string(z) {
+					return fmt.Errorf("torn: %q %q", a, z)
+				}
+				return nil
+			})
+			require.NoError(t, err)
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	})
+}
+
+// What was deleted stays deleted, whatever runs beside the Delete.
+func TestNothingComesBack(t *testing.T) {
+	e := open(t, sessile.Options{Dir: t.TempDir(), MaxMemory: 1 << 20, CheckpointInterval: 10 * time.Millisecond, FlushInterval: time.Millisecond})
+	for round := range scale(300) {
+		id := fmt.Sprint("r", round)
+		require.NoError(t, e.CreateID(ctx, id, increment))
+		var deleted sync.WaitGroup
+		var wg sync.WaitGroup
+		gone := make(chan struct{})
+		for range 4 {
+			wg.Go(func() {
+				for {
+					var after bool
+					select {
+					case <-gone:
+						after = true
+					default:
+					}
+					err := e.Update(ctx, id, increment)
+					if after && !errors.Is(err, sessile.ErrNotFound) {
+						t.Error("alive after its end:", err)
+					}
+					if after {
+						return
+					}
+				}
+			})
+		}
+		deleted.Go(func() {
+			if err := e.Delete(ctx, id); err != nil {
+				t.Error(err)
+			}
+			close(gone)
+		})
+		deleted.Wait()
+		wg.Wait()
+		require.ErrorIs(t, e.View(ctx, id, nil), sessile.ErrNotFound)
+	}
+}

@@ -1,0 +1,5 @@
+//go:build race
+
+package sessile_test
+
+const raceEnabled = true
