@@ -271,13 +271,15 @@ func (e *Engine) update(ctx context.Context, id string, mode txnMode, fn func(Tx
 // run calls fn and commits. Whatever fn does, the state is freed and the session unlocked.
 func (e *Engine) run(st *txnState, fn func(Txn) error) (out outcome, err error) {
 	defer e.endUpdate(st)
+	gen := st.gen.Load()
+	st.published.Store(gen)
 	// Looked at after the state shows that this transaction runs: either this
 	// sees that the engine closes, or Shutdown sees the transaction and waits.
 	if e.gate.Load()&gateClosing != 0 {
 		return outcome{}, ErrClosed
 	}
 	if fn != nil {
-		if err := fn(Txn{st, st.gen.Load() &^ inspected}); err != nil {
+		if err := fn(Txn{st, gen}); err != nil {
 			return outcome{}, err
 		}
 	}

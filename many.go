@@ -47,6 +47,9 @@ func (m *many) call(ids []string, fn func([]Txn) error) error {
 	if m.e.gate.Load()&gateClosing != 0 {
 		return ErrClosed
 	}
+	for _, st := range m.states {
+		st.published.Store(st.gen.Load())
+	}
 	if fn == nil {
 		return nil
 	}

@@ -183,7 +183,7 @@ type watchdog struct{ looks int }
 func (w watchdog) look(e *Engine) {
 	e.updates.each(func(st *txnState) {
 		g := st.gen.Load()
-		if g&1 == 0 || g != st.slowSeen {
+		if g&1 == 0 || g != st.slowSeen || st.published.Load() != g {
 			st.slowSeen, st.slowFor = g, 0
 			return
 		}

@@ -40,8 +40,11 @@ type Txn struct {
 type txnState struct {
 	gen atomic.Uint64
 
-	// The holder's alone until the watchdog sets inspected in gen, which
-	// makes the end wait.
+	// Set to gen when the fields below are: from then on the watchdog may read them,
+	// after it has set inspected in gen, which makes the end wait.
+	published atomic.Uint64
+
+	// The holder's alone until then.
 	e       *Engine
 	s       *session
 	sh      *shard
@@ -61,7 +64,7 @@ type txnState struct {
 	slowSeen uint64 // gen at the watchdog's last look; the watchdog's
 	slowFor  int    // looks since
 
-	_ [32]byte
+	_ [24]byte
 }
 
 const inspected = 1 << 63
