@@ -229,6 +229,8 @@ func TestHandlesEndWithTheirCallback(t *testing.T) {
 	})
 }
 
+type ctxKey struct{}
+
 func TestReentrance(t *testing.T) {
 	e := open(t, sessile.Options{InMemory: true, LockTimeout: 20 * time.Millisecond})
 	other := open(t, sessile.Options{InMemory: true})
@@ -236,7 +238,7 @@ func TestReentrance(t *testing.T) {
 	require.NoError(t, other.CreateID(ctx, "x", nil))
 	var kept context.Context
 	callback := func(tx sessile.Txn) error {
-		kept = context.WithValue(tx.Context(), "k", "v") //nolint:staticcheck // any key
+		kept = context.WithValue(tx.Context(), ctxKey{}, "v")
 		require.ErrorIs(t, e.Update(kept, id, nil), sessile.ErrReentrant)
 		require.ErrorIs(t, e.Upsert(kept, id, nil), sessile.ErrReentrant)
 		require.ErrorIs(t, e.CreateID(kept, "y", nil), sessile.ErrReentrant)
@@ -320,7 +322,8 @@ func TestLimits(t *testing.T) {
 		err := e.Update(ctx, id, func(tx sessile.Txn) error { return tx.Set("more", make([]byte, 3000)) })
 		require.ErrorIs(t, err, sessile.ErrTooLarge)
 		require.EqualValues(t, 1, read(t, e, id), "the session is unchanged")
-		require.NoError(t, e.Update(nil, id, nil), "a nil context is the background") //nolint:staticcheck // on purpose
+		//lint:ignore SA1012 that is what is tried
+		require.NoError(t, e.Update(nil, id, nil), "a nil context is the background")
 	})
 	for _, opt := range []sessile.Options{
 		{}, {Dir: "x", InMemory: true}, {InMemory: true, IdleTimeout: -2}, {InMemory: true, MaxMemory: 1},

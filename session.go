@@ -234,14 +234,14 @@ func (s *session) lock(ctx context.Context, e *Engine) error {
 			}
 		}
 	}
-	w := s.latch()
+	s.latch()
 	x := s.extraLatched()
 	if len(x.queue) >= e.opt.MaxWaiters {
 		s.unlatch()
 		e.count.lockRefusals.Add(1)
 		return ErrBusy
 	}
-	if w = s.word.Load(); w&(bitLocked|bitQueued) == 0 && s.tryLock() {
+	if s.tryLock() {
 		s.unlatch()
 		return nil
 	}
@@ -250,7 +250,7 @@ func (s *session) lock(ctx context.Context, e *Engine) error {
 	// The holder may have let go since: bitQueued makes it hand over only when it
 	// sees the bit, so whoever sets it looks at the lock in the same step.
 	for {
-		w = s.word.Load()
+		w := s.word.Load()
 		if w&bitLocked == 0 {
 			// Free: the first in the queue gets it, which need not be this call.
 			if s.word.CompareAndSwap(w, w|bitLocked|bitVisited) {
