@@ -288,6 +288,22 @@ func (t Txn) Set(key string, value []byte) error {
 	return nil
 }
 
+// change returns the staged change of key, adding it in its place if there is none.
+func (st *txnState) change(key string) *change {
+	i, found := st.stagedAt(key)
+	switch {
+	case found:
+		return &st.staged[i]
+	case i == len(st.staged): // nearly always
+		st.staged = append(st.staged, change{key: key})
+	default:
+		st.staged = slices.Insert(st.staged, i, change{key: key})
+	}
+	c := &st.staged[i]
+	c.locate(st.base)
+	return c
+}
+
 // setTagged is Set for a tag byte and a value behind it.
 func (t Txn) setTagged(key string, tag byte, value []byte) error {
 	if err := t.check(true); err != nil {
@@ -313,12 +329,7 @@ func (st *txnState) set(key string, value []byte) {
 
 // stage makes room for a value of n bytes.
 func (st *txnState) stage(key string, n int) *change {
-	i, found := st.stagedAt(key)
-	if !found {
-		st.staged = slices.Insert(st.staged, i, change{key: key})
-		st.staged[i].locate(st.base)
-	}
-	c := &st.staged[i]
+	c := st.change(key)
 	if cap(st.arena)-len(st.arena) < n {
 		// The values staged so far keep the old memory.
 		st.arena = make([]byte, 0, max(256, min(2*cap(st.arena), 1<<20), n))
@@ -343,12 +354,7 @@ func (t Txn) Delete(key string) error {
 }
 
 func (st *txnState) del(key string) {
-	i, found := st.stagedAt(key)
-	if !found {
-		st.staged = slices.Insert(st.staged, i, change{key: key})
-		st.staged[i].locate(st.base)
-	}
-	c := &st.staged[i]
+	c := st.change(key)
 	c.value, c.del = nil, true
 }
 
