@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -393,6 +394,62 @@ func BenchmarkDurable(b *testing.B) {
 			}
 		}
 	})
+}
+
+// Views of cold sessions, with and without a busy log beside them: p99 in µs and
+// the ratio of the two.
+func BenchmarkColdView(b *testing.B) {
+	e, err := sessile.Open(sessile.Options{Dir: b.TempDir(), MaxMemory: 1 << 20, CheckpointInterval: time.Second})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer e.Close()
+	const n = 50_000
+	r := rand.New(rand.NewSource(2))
+	for i := range n {
+		if err := e.CreateID(ctx, fmt.Sprint(i), fill); err != nil {
+			b.Fatal(err)
+		}
+	}
+	p99 := func() float64 {
+		times := make([]time.Duration, 2000)
+		for i := range times {
+			start := time.Now()
+			if err := e.View(ctx, fmt.Sprint(r.Intn(n)), nil); err != nil {
+				b.Fatal(err)
+			}
+			times[i] = time.Since(start)
+		}
+		slices.Sort(times)
+		return float64(times[len(times)*99/100].Nanoseconds()) / 1e3
+	}
+	for b.Loop() {
+		if err := e.Flush(ctx); err != nil {
+			b.Fatal(err)
+		}
+		idle := p99()
+		stop := make(chan struct{})
+		var busy sync.WaitGroup
+		busy.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				_ = e.Upsert(ctx, fmt.Sprint("busy", i%100), func(tx sessile.Txn) error {
+					tx.Durable()
+					return counter.Set(tx, int64(i))
+				})
+			}
+		})
+		loaded := p99()
+		close(stop)
+		busy.Wait()
+		b.ReportMetric(idle, "idle-p99-µs")
+		b.ReportMetric(loaded, "busy-p99-µs")
+		b.ReportMetric(loaded/idle, "ratio")
+	}
 }
 
 // Target 10: heap bytes of a hot session beyond its payload, at a million sessions.

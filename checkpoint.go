@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sessile-go/sessile/internal/invariants"
 	"github.com/sessile-go/sessile/internal/seal"
 	"github.com/sessile-go/sessile/internal/store"
 )
@@ -173,6 +174,7 @@ func (p *persister) capture(b *batch, sh *shard, s *session) {
 	switch statusOf(w) {
 	case live:
 		r := s.priv.Load()
+		invariants.Assert(w&bitChanged != 0 && w&bitPending == 0, "%q captured with marks %x", s.id(), w)
 		version = r.version
 		plain = r.appendDisk(make([]byte, 0, recordDiskHead+int(r.used)), s.seen.Load())
 		if w&bitTouched != 0 {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/sessile-go/sessile/internal/invariants"
 )
 
 // How a transaction takes effect. The steps, for one session or many:
@@ -169,17 +171,19 @@ func (st *txnState) logLocked(e *Engine, now int64) (version uint64, seen int64)
 	return version, seen
 }
 
-// reportStep is how many bytes a shard gathers before it tells the persister,
-// so that commits do not share a counter.
-const reportStep = 16 << 10
+// reportStep returns how many bytes a shard gathers before it tells the
+// persister, so that commits do not share a counter: less where the bounds are tight.
+func reportStep(opt *Options, shards int) int64 {
+	return min(max(min(opt.MaxMemory, opt.MaxLogBytes)/int64(8*shards), 256), 16<<10)
+}
 
 // reportLocked tells the persister of bytes logged and sessions changed.
 func (sh *shard) reportLocked(e *Engine) {
-	if n := len(sh.log) - sh.counted; n >= reportStep {
+	if n := len(sh.log) - sh.counted; int64(n) >= e.reportStep {
 		sh.counted += n
 		e.persist.grew(int64(n))
 	}
-	if d := sh.dirty - sh.dirtyKnown; d >= reportStep || d <= -reportStep {
+	if d := sh.dirty - sh.dirtyKnown; d >= e.reportStep || d <= -e.reportStep {
 		sh.dirtyKnown = sh.dirty
 		e.persist.dirtied(d)
 	}
@@ -247,6 +251,12 @@ func (st *txnState) applyLatched(version uint64, seen int64) {
 	}
 	if st.base == nil {
 		s.setStatus(live)
+	}
+	if invariants.Enabled {
+		err := r.verify()
+		invariants.Assert(err == nil, "commit of %q: %v", s.id(), err)
+		invariants.Assert(s.snap.Load() == nil, "commit of %q into a published record", s.id())
+		invariants.Assert(st.base == nil || version > st.base.version || st.next == nil, "version of %q goes back", s.id())
 	}
 	if s.word.Load()&bitTouched != 0 {
 		s.unmark(bitTouched)

@@ -25,15 +25,16 @@ import (
 // persist.go how it reaches the disk.
 type Engine struct {
 	// Read by every call and seldom written.
-	gate      atomic.Uint32 // why writes must not just go on; 0 nearly always
-	opt       Options
-	life      lifespan
-	shards    []*shard
-	shardBits int
-	seed      maphash.Seed
-	spin      bool // other processors can run the holder of a lock
-	clock     *clock
-	persist   *persister // nil when InMemory
+	gate       atomic.Uint32 // why writes must not just go on; 0 nearly always
+	opt        Options
+	life       lifespan
+	shards     []*shard
+	shardBits  int
+	seed       maphash.Seed
+	reportStep int64 // see reportLocked
+	spin       bool  // other processors can run the holder of a lock
+	clock      *clock
+	persist    *persister // nil when InMemory
 
 	_ [64]byte
 
@@ -101,16 +102,17 @@ func openWith(opt Options, st store.Store) (*Engine, error) {
 func newEngine(opt Options, c *clock, epoch uint64) *Engine {
 	n := shardCount()
 	e := &Engine{
-		opt:       opt,
-		life:      lifespan{idle: millis(opt.IdleTimeout), lifetime: millis(opt.Lifetime)},
-		shards:    make([]*shard, n),
-		shardBits: bits.TrailingZeros(uint(n)),
-		seed:      maphash.MakeSeed(),
-		spin:      runtime.GOMAXPROCS(0) > 1,
-		clock:     c,
-		loads:     make(chan struct{}, 64),
-		woken:     make(chan struct{}, 1),
-		stop:      make(chan struct{}),
+		opt:        opt,
+		life:       lifespan{idle: millis(opt.IdleTimeout), lifetime: millis(opt.Lifetime)},
+		shards:     make([]*shard, n),
+		shardBits:  bits.TrailingZeros(uint(n)),
+		seed:       maphash.MakeSeed(),
+		reportStep: reportStep(&opt, n),
+		spin:       runtime.GOMAXPROCS(0) > 1,
+		clock:      c,
+		loads:      make(chan struct{}, 64),
+		woken:      make(chan struct{}, 1),
+		stop:       make(chan struct{}),
 	}
 	for i := range e.shards {
 		e.shards[i] = newShard(epoch)

@@ -525,6 +525,21 @@ func TestClose(t *testing.T) {
 	})
 }
 
+func TestCloseLeavesNothing(t *testing.T) {
+	before := runtime.NumGoroutine()
+	e := open(t, sessile.Options{Dir: t.TempDir(), OnEnd: func(sessile.Info, sessile.Reason) {}})
+	for i := range 100 {
+		require.NoError(t, e.CreateID(ctx, fmt.Sprint(i), func(tx sessile.Txn) error { return tx.SetIdleTimeout(10 * time.Millisecond) }))
+		_ = e.View(ctx, fmt.Sprint("cold", i), nil)
+	}
+	require.NoError(t, e.Close())
+	// The store's own goroutines may take a moment to be gone.
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+1 }, 5*time.Second, time.Millisecond)
+	var zero sessile.Session
+	require.ErrorIs(t, zero.Update(ctx, nil), sessile.ErrClosed)
+	require.ErrorIs(t, zero.View(ctx, nil), sessile.ErrClosed)
+}
+
 func TestEncryption(t *testing.T) {
 	dir := t.TempDir()
 	key := func(b byte) []byte { return bytes.Repeat([]byte{b}, 32) }

@@ -61,22 +61,41 @@ func (s Session) ID() string { return s.id }
 
 // Update is [Engine.Update] for this session.
 func (s Session) Update(ctx context.Context, fn func(Txn) error) error {
+	if s.engine == nil {
+		return ErrClosed
+	}
 	return s.engine.Update(ctx, s.id, fn)
 }
 
 // View is [Engine.View] for this session.
 func (s Session) View(ctx context.Context, fn func(Txn) error) error {
+	if s.engine == nil {
+		return ErrClosed
+	}
 	return s.engine.View(ctx, s.id, fn)
 }
 
 // Delete is [Engine.Delete] for this session.
-func (s Session) Delete(ctx context.Context) error { return s.engine.Delete(ctx, s.id) }
+func (s Session) Delete(ctx context.Context) error {
+	if s.engine == nil {
+		return ErrClosed
+	}
+	return s.engine.Delete(ctx, s.id)
+}
 
 // Touch is [Engine.Touch] for this session.
-func (s Session) Touch(ctx context.Context) error { return s.engine.Touch(ctx, s.id) }
+func (s Session) Touch(ctx context.Context) error {
+	if s.engine == nil {
+		return ErrClosed
+	}
+	return s.engine.Touch(ctx, s.id)
+}
 
 // Wait is [Engine.Wait] for this session.
 func (s Session) Wait(ctx context.Context, after uint64) (Info, error) {
+	if s.engine == nil {
+		return Info{}, ErrClosed
+	}
 	return s.engine.Wait(ctx, s.id, after)
 }
 

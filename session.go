@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 	"unsafe"
+
+	"github.com/sessile-go/sessile/internal/invariants"
 )
 
 // A session is the one object in memory for an id. It fills 80 bytes; the id
@@ -330,6 +332,9 @@ func (s *session) unlock() {
 func (s *session) unlockLatched() {
 	for {
 		w := s.word.Load()
+		if invariants.Enabled {
+			invariants.Assert(w&bitLocked != 0 && w&bitLatched != 0, "%q unlocked twice", s.id())
+		}
 		if w&bitQueued != 0 {
 			if x := s.extra.Load(); len(x.queue) > 0 {
 				s.grantLatched(x)

@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 
 	"github.com/puzpuzpuz/xsync/v3"
+
+	"github.com/sessile-go/sessile/internal/invariants"
 )
 
 // A shard holds a part of the sessions: the map from id to object, the open
@@ -219,6 +221,10 @@ func (sh *shard) evict(e *Engine, most int64) (evicted int) {
 		// One step: it was clean, unlocked and unpinned, and is dead.
 		if !s.word.CompareAndSwap(w, w&^statusMask|uint64(dead)) {
 			continue
+		}
+		if invariants.Enabled {
+			invariants.Assert(s.snap.Load() == nil || s.snap.Load() == s.priv.Load(), "%q: the snapshot is not the state", s.id())
+			invariants.Assert(e.persist != nil && e.persist.cause() == nil, "%q evicted without a store", s.id())
 		}
 		sh.ring[sh.hand-1] = nil
 		sh.holes++
