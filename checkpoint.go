@@ -139,6 +139,10 @@ func (p *persister) checkpoint(sealWith error) bool {
 	if !wrote && lo.number == p.low {
 		return true
 	}
+	if sealWith != nil {
+		// Nothing commits any more, and sessions that had ended unseen are counted by now.
+		lo.live = p.e.groupCounts()
+	}
 	if !p.raise(lo.number, lo.live) || !p.collect(lo.number) {
 		return false
 	}
@@ -268,16 +272,19 @@ func (p *persister) resolveBlind(c *captured) bool {
 	if !ok {
 		return true
 	}
-	r, _, err := p.openRecord(key, value)
-	p.e.live.sessions.Add(-1)
-	user, _ := r.user() // r is nil, and the user unknown, if the record is damaged
-	if user == "" {
-		if err == nil {
-			p.e.live.anonymous.Add(-1)
-		}
+	r, seen, err := p.openRecord(key, value)
+	if err != nil {
+		// Damaged: its user, and so its index entry, cannot be known. ByUser finds
+		// no record behind the entry.
+		p.e.live.sessions.Add(-1)
 		return true
 	}
-	c.ops = append(c.ops, store.Op{Key: p.indexKey(user, c.s.id())})
+	c.s.latch()
+	p.e.settleBlindLatched(c.sh, c.s, r, seen)
+	c.s.unlatch()
+	if user, _ := r.user(); user != "" {
+		c.ops = append(c.ops, store.Op{Key: p.indexKey(user, c.s.id())})
+	}
 	return true
 }
 

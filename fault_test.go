@@ -26,10 +26,23 @@ type faulty struct {
 	full  atomic.Bool
 	block atomic.Pointer[chan struct{}]
 	calls atomic.Int64
+
+	blockGet atomic.Pointer[chan struct{}]
+	before   atomic.Pointer[func(ops []store.Op)] // called before each commit
+}
+
+func (f *faulty) Get(key, dst []byte) ([]byte, bool, error) {
+	if c := f.blockGet.Load(); c != nil {
+		<-*c
+	}
+	return f.Store.Get(key, dst)
 }
 
 func (f *faulty) Commit(ops []store.Op) error {
 	f.calls.Add(1)
+	if before := f.before.Load(); before != nil {
+		(*before)(ops)
+	}
 	if c := f.block.Load(); c != nil {
 		<-*c
 	}
@@ -341,4 +354,99 @@ func fillDisk(t *testing.T, dir string) {
 	require.NoError(t, err)
 	require.EqualValues(t, 3, read(t, e, "a"))
 	require.NoError(t, e.Close())
+}
+
+// A record is never newer than the log: the checkpoint captures a state that was
+// committed after its first cut, and the disk dies when it has written the records.
+func TestCheckpointWaitsForTheLog(t *testing.T) {
+	opt := sessile.Options{Dir: t.TempDir(), FlushInterval: time.Minute, CheckpointInterval: time.Hour}
+	e, f := openFaulty(t, opt)
+	require.NoError(t, e.CreateID(ctx, "b", nil))
+	sessile.Checkpoint(e)
+	require.NoError(t, e.CreateID(ctx, "a", nil))
+	var once sync.Once
+	before := func(ops []store.Op) {
+		switch ops[0].Key[0] {
+		case 'l': // the first cut is taken
+			once.Do(func() {
+				require.NoError(t, e.Update(ctx, "b", increment))
+				require.NoError(t, e.Update(ctx, "a", increment))
+			})
+		case 'w': // the records are written
+			cause := errors.New("the disk dies")
+			f.fail.Store(&cause)
+		}
+	}
+	f.before.Store(&before)
+	failed := e.Stats().PersistErrors
+	go sessile.Checkpoint(e)
+	require.Eventually(t, func() bool { return e.Stats().PersistErrors > failed }, 10*time.Second, time.Millisecond)
+	require.Error(t, e.Close())
+
+	e = open(t, opt)
+	a, b := read(t, e, "a"), read(t, e, "b")
+	require.EqualValues(t, 1, a)
+	require.Equal(t, a, b, "a is newer than b's older commit")
+}
+
+// A session that ended while it was being loaded does not come back with the load.
+func TestLateLoad(t *testing.T) {
+	opt := sessile.Options{Dir: t.TempDir()}
+	e := open(t, opt)
+	require.NoError(t, e.CreateID(ctx, "a", as("ann")))
+	finish(t, e)
+	e, f := openFaulty(t, opt)
+	gate := make(chan struct{})
+	f.blockGet.Store(&gate)
+	viewed := make(chan error)
+	go func() { viewed <- e.View(ctx, "a", nil) }()
+	require.Eventually(t, func() bool { return e.Stats().Misses == 1 }, 5*time.Second, time.Millisecond)
+	short, cancel := context.WithTimeout(ctx, time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, e.View(short, "a", nil), context.DeadlineExceeded, "callers wait under their own context")
+	require.ErrorIs(t, e.Delete(short, "a"), sessile.ErrDurabilityUnknown)
+	require.ErrorIs(t, e.View(ctx, "a", nil), sessile.ErrNotFound, "it has ended, whatever the disk does")
+	f.blockGet.Store(nil)
+	close(gate)
+	require.ErrorIs(t, <-viewed, sessile.ErrNotFound)
+	require.ErrorIs(t, e.View(ctx, "a", nil), sessile.ErrNotFound)
+	e = reopen(t, e, opt)
+	require.NoError(t, sessile.CheckDisk(e))
+	require.ErrorIs(t, e.View(ctx, "a", nil), sessile.ErrNotFound)
+	require.Empty(t, sessionsOf(t, e, "ann"))
+}
+
+// A touch that was too small to be logged survives the eviction of its session.
+func TestEvictionKeepsTouches(t *testing.T) {
+	opt := sessile.Options{Dir: t.TempDir(), MaxMemory: 1 << 20, FlushInterval: time.Millisecond, CheckpointInterval: 20 * time.Millisecond}
+	e := open(t, opt)
+	require.NoError(t, e.CreateID(ctx, "a", nil))
+	sessile.Checkpoint(e)
+	seen := func() (at time.Time) {
+		for info, err := range e.All(ctx) {
+			require.NoError(t, err)
+			if info.ID == "a" {
+				at = info.LastSeen
+			}
+		}
+		return at
+	}
+	created := seen()
+	require.Eventually(t, func() bool {
+		require.NoError(t, e.Touch(ctx, "a"))
+		return seen().After(created)
+	}, 5*time.Second, time.Millisecond)
+	touched := seen()
+	cold := func() bool {
+		for i := range 1000 {
+			require.NoError(t, e.Upsert(ctx, fmt.Sprint(i), func(tx sessile.Txn) error { return tx.Set("pad", make([]byte, 3000)) }))
+		}
+		return e.Stats().Evictions > 2000
+	}
+	require.Eventually(t, cold, 20*time.Second, time.Millisecond)
+	require.Equal(t, touched, seen())
+	misses := e.Stats().Misses
+	require.NoError(t, e.View(ctx, "a", nil))
+	require.Greater(t, e.Stats().Misses, misses, "it was evicted")
+	require.Equal(t, touched, seen())
 }

@@ -75,6 +75,9 @@ func (e *Engine) load(sh *shard, h uint64, s *session, x *extra) {
 	s.latch()
 	if s.status() != loading {
 		// Ended unseen by a Delete that did not wait.
+		if r != nil {
+			e.settleBlindLatched(sh, s, r, seen)
+		}
 		s.unlatch()
 		close(x.loaded)
 		return
@@ -104,6 +107,27 @@ func (e *Engine) load(sh *shard, h uint64, s *session, x *extra) {
 	}
 	close(x.loaded)
 	e.evictSome()
+}
+
+// settleBlindLatched makes up for what the end of an unseen session could not do, now
+// that its record is known: counts, index, tokens and OnEnd.
+func (e *Engine) settleBlindLatched(sh *shard, s *session, r *record, seen int64) {
+	if s.word.Load()&bitBlind == 0 {
+		return
+	}
+	s.unmark(bitBlind)
+	info := e.infoOf(s.id(), r, seen)
+	if info.User != "" {
+		s.outlivedLatched(info.User)
+	}
+	sh.mu.Lock()
+	e.live.sessions.Add(-1)
+	if info.User == "" {
+		e.live.anonymous.Add(-1)
+	}
+	sh.mu.Unlock()
+	e.tokens.remember(e.clock.now(), r)
+	e.ends.push(e, ending{info, ReasonDeleted})
 }
 
 // readRecord reads a session's record; nil if there is none.

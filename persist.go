@@ -122,6 +122,10 @@ type groupCounts struct {
 	anonymous int64
 }
 
+func (e *Engine) groupCounts() groupCounts {
+	return groupCounts{e.clock.now(), e.live.sessions.Load(), e.live.anonymous.Load()}
+}
+
 // arm makes sure that what is now first in its buffer will be flushed in time.
 func (p *persister) arm() {
 	if p.armed.Load() || p.armed.Swap(true) {
@@ -338,7 +342,7 @@ func (p *persister) cut(req cutRequest) (bufs [][]byte, res cutResult) {
 			sh.sealed = req.seal
 		}
 	}
-	res.live = groupCounts{p.e.clock.now(), p.e.live.sessions.Load(), p.e.live.anonymous.Load()}
+	res.live = p.e.groupCounts()
 	p.openSize.Store(0)
 	for _, sh := range shards {
 		sh.mu.Unlock()
