@@ -1,0 +1,95 @@
+package sessile
+
+import (
+	"errors"
+	"hash/maphash"
+	"math/bits"
+	"runtime"
+	"time"
+
+	"github.com/sessile-go/sessile/internal/store"
+)
+
+// Open opens the directory of the options, or an engine in memory, and recovers
+// what the last life left in the log. It returns ErrDirLocked, ErrDiskFull,
+// ErrCorrupt or ErrUnsupported, wrapped with details, or an error that names the option out of range.
+func Open(options Options) (*Engine, error) {
+	opt := options.withDefaults()
+	if err := opt.validate(); err != nil {
+		return nil, err
+	}
+	if opt.InMemory {
+		e := newEngine(opt, newClock(0), 1)
+		e.start()
+		return e, nil
+	}
+	st, err := openStore(opt)
+	if err != nil {
+		return nil, err
+	}
+	return openWith(opt, st)
+}
+
+// openWith opens an engine on a store, which it closes on failure.
+func openWith(opt Options, st store.Store) (*Engine, error) {
+	p, boot, err := newPersister(opt, st)
+	if err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	e := newEngine(opt, newClock(boot.clock), boot.epoch)
+	e.live.sessions.Store(boot.sessions)
+	e.live.anonymous.Store(boot.anonymous)
+	e.persist = p
+	p.attach(e)
+	e.start()
+	return e, nil
+}
+
+func newEngine(opt Options, c *clock, epoch uint64) *Engine {
+	n := shardCount()
+	e := &Engine{
+		opt:        opt,
+		life:       lifespan{idle: millis(opt.IdleTimeout), lifetime: millis(opt.Lifetime)},
+		shards:     make([]*shard, n),
+		shardBits:  bits.TrailingZeros(uint(n)),
+		seed:       maphash.MakeSeed(),
+		reportStep: reportStep(&opt, n),
+		spin:       runtime.GOMAXPROCS(0) > 1,
+		clock:      c,
+		loads:      make(chan struct{}, 64),
+		woken:      make(chan struct{}, 1),
+		stop:       make(chan struct{}),
+	}
+	for i := range e.shards {
+		e.shards[i] = newShard(epoch)
+	}
+	e.room.open = closedChan
+	e.shutdown.done = make(chan struct{})
+	return e
+}
+
+// millis converts an option; NoTimeout stays negative.
+func millis(d time.Duration) int64 {
+	if d < 0 {
+		return -1
+	}
+	return d.Milliseconds()
+}
+
+var closedChan = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// start starts the background goroutines. Each ends when stop is closed.
+func (e *Engine) start() {
+	e.workers.Go(func() {
+		e.clock.run(e.stop, func() uint64 {
+			u, _ := e.updates.begun()
+			v, _ := e.views.begun()
+			return u + v
+		}, e.woken)
+	})
+	e.workers.Go(e.sweepLoop)
+}
