@@ -121,3 +121,21 @@ func TestExpiredOnDisk(t *testing.T) {
 	e = reopen(t, e, opt)
 	require.NoError(t, sessile.CheckDisk(e))
 }
+
+// The watchdog watches a callback also when nothing else happens for long.
+func TestSlowTransactionOnAnIdleEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, err := sessile.Open(sessile.Options{InMemory: true, SlowTxn: time.Minute})
+		require.NoError(t, err)
+		id := create(t, e, nil)
+		require.NoError(t, e.Update(ctx, id, func(sessile.Txn) error {
+			time.Sleep(50 * time.Second)
+			require.Zero(t, e.Stats().SlowTxns)
+			time.Sleep(50 * time.Second)
+			require.EqualValues(t, 1, e.Stats().SlowTxns)
+			return nil
+		}))
+		require.EqualValues(t, 1, e.Stats().SlowTxns)
+		require.NoError(t, e.Close())
+	})
+}

@@ -85,10 +85,14 @@ var closedChan = func() chan struct{} {
 // start starts the background goroutines. Each ends when stop is closed.
 func (e *Engine) start() {
 	e.workers.Go(func() {
+		waited := uint64(0)
 		e.clock.run(e.stop, func() uint64 {
-			u, _ := e.updates.begun()
+			u, running := e.updates.begun()
 			v, _ := e.views.begun()
-			return u + v
+			if running > 0 {
+				waited++ // a callback that runs is activity: the watchdog must see it
+			}
+			return u + v + waited
 		}, e.woken)
 	})
 	e.workers.Go(e.sweepLoop)
