@@ -117,7 +117,8 @@ const arenaKept = 64 << 10
 
 // end frees the state. Handles on it are dead from here on.
 func (p *txnStates) end(st *txnState) {
-	st.s, st.sh, st.base, st.ctx, st.next = nil, nil, nil, nil, nil
+	// s and place stay: until gen has changed the watchdog may read them.
+	st.sh, st.base, st.ctx, st.next = nil, nil, nil, nil
 	if len(st.staged) > 0 {
 		clear(st.staged)
 		st.staged = st.staged[:0]
