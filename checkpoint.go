@@ -112,6 +112,8 @@ const (
 // checkpoint does one checkpoint and reports whether it is complete. With an error to
 // seal with, the first cut is the final one.
 func (p *persister) checkpoint(sealWith error) bool {
+	// Whoever shut the gate on figures that were old by then has it opened here.
+	defer p.relieve()
 	started := time.Now()
 	lo, ok := p.requestCut(cutRequest{changed: true, seal: sealWith})
 	if !ok {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -329,4 +330,48 @@ func TestNothingComesBack(t *testing.T) {
 		wg.Wait()
 		require.ErrorIs(t, e.View(ctx, id, nil), sessile.ErrNotFound)
 	}
+}
+
+// Changes go on for ever through a log and a memory that hold a fraction of
+// them: no gate stays shut, nothing is lost, and the bounds hold.
+func TestTightBounds(t *testing.T) {
+	opt := sessile.Options{
+		Dir: t.TempDir(), MaxMemory: 1 << 20, MaxLogBytes: 1 << 20, FlushInterval: time.Millisecond, CheckpointInterval: time.Hour,
+	}
+	e := open(t, opt)
+	const sessions, goroutines = 3000, 8
+	each := scale(10_000)
+	var wg sync.WaitGroup
+	var most atomic.Int64
+	for g := range goroutines {
+		wg.Go(func() {
+			r := rand.New(rand.NewSource(int64(g)))
+			for i := range each {
+				id := fmt.Sprint(r.Intn(sessions))
+				err := e.Upsert(ctx, id, func(tx sessile.Txn) error {
+					if err := tx.Set("pad", make([]byte, r.Intn(1000))); err != nil {
+						return err
+					}
+					return increment(tx)
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if i%100 == 0 {
+					most.Store(max(most.Load(), e.Stats().LogBytes))
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.Less(t, most.Load(), int64(3<<20))
+	e = reopen(t, e, opt)
+	require.NoError(t, sessile.CheckDisk(e))
+	total := int64(0)
+	for info, err := range e.All(ctx) {
+		require.NoError(t, err)
+		total += read(t, e, info.ID)
+	}
+	require.EqualValues(t, goroutines*each, total)
 }
