@@ -450,3 +450,64 @@ func TestEvictionKeepsTouches(t *testing.T) {
 	require.Greater(t, e.Stats().Misses, misses, "it was evicted")
 	require.Equal(t, touched, seen())
 }
+
+// Each group is the history up to one instant: whichever one the disk dies
+// after, no transfer is there by half.
+func TestGroupsEndAtOneInstant(t *testing.T) {
+	const accounts, start = 40, 1000
+	ids := make([]string, accounts)
+	for i := range ids {
+		ids[i] = fmt.Sprint("account", i)
+	}
+	for round := range 10 {
+		opt := sessile.Options{Dir: t.TempDir(), FlushInterval: time.Millisecond, CheckpointInterval: time.Hour}
+		e, f := openFaulty(t, opt)
+		require.NoError(t, e.UpsertMany(ctx, ids, func(txs []sessile.Txn) error {
+			for _, tx := range txs {
+				require.NoError(t, counter.Set(tx, start))
+			}
+			txs[0].Durable()
+			return nil
+		}))
+		last := f.calls.Load() + int64(round)
+		before := func([]store.Op) {
+			if f.calls.Load() > last {
+				cause := errors.New("the disk dies")
+				f.fail.Store(&cause)
+			}
+		}
+		f.before.Store(&before)
+		var wg sync.WaitGroup
+		for g := range 4 {
+			wg.Go(func() {
+				for i := g; ; i += 7 {
+					pair := []string{ids[i%accounts], ids[(i*13+1)%accounts]}
+					err := e.UpdateMany(ctx, pair, func(txs []sessile.Txn) error {
+						if _, err := sessile.Add(txs[0], counter, -1); err != nil {
+							return err
+						}
+						_, err := sessile.Add(txs[1], counter, 1)
+						return err
+					})
+					if err != nil {
+						if !errors.Is(err, sessile.ErrPersistence) {
+							t.Error(err)
+						}
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		require.Error(t, e.Close())
+		e = open(t, opt)
+		total, moved := int64(0), false
+		for _, id := range ids {
+			v := read(t, e, id)
+			total += v
+			moved = moved || v != start
+		}
+		require.EqualValues(t, accounts*start, total)
+		require.True(t, moved || round == 0)
+	}
+}
