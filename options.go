@@ -67,7 +67,8 @@ type Options struct {
 
 	// MaxMemory bounds the bytes of hot sessions. Beyond it, sessions not used
 	// lately are evicted to disk and loaded again on their next use. 0 means 1 GiB; at
-	// least 1 MiB. The store itself uses about 100 MiB on top.
+	// least 1 MiB. The store itself takes about 50 MiB on top, and
+	// several hundred while it compacts under heavy writing.
 	MaxMemory int64
 
 	// MaxSessionSize bounds one session: its keys and values with 4 bytes for
