@@ -288,9 +288,11 @@ func (m *many) commitLatched(writers []*txnState, durable bool) (out outcome, er
 	}
 	for _, st := range m.states {
 		switch {
+		case len(writers) > 0 && writers[0] == st: // they are in the order of states
+			writers = writers[1:]
 		case st.destroy && st.base != nil:
 			e.endedLatched(st.s, ReasonDeleted)
-		case !st.noTouch && !slices.Contains(writers, st) && st.base != nil:
+		case !st.noTouch && st.base != nil:
 			e.touchLatched(st.sh, st.s)
 		}
 	}
