@@ -273,6 +273,11 @@ func (s *session) lock(ctx context.Context, e *Engine) error {
 	var err error
 	select {
 	case <-me.granted:
+		// A context that ended first wins, even where both were seen at once.
+		if err := ctx.Err(); err != nil {
+			s.unlock()
+			return err
+		}
 		return nil
 	case <-ctx.Done():
 		err = ctx.Err()
@@ -295,6 +300,10 @@ func (s *session) lock(ctx context.Context, e *Engine) error {
 	}
 	// It was granted in the same moment: the lock is had.
 	s.unlatch()
+	if ctx.Err() != nil {
+		s.unlock()
+		return err
+	}
 	return nil
 }
 
