@@ -53,7 +53,7 @@ func (st *txnState) prepare(e *Engine) error {
 		used, fields = used+b, fields+n
 	}
 	if used > e.opt.MaxSessionSize || fields > MaxKeys {
-		return fmt.Errorf("%w: session %q of %d bytes and %d keys", ErrTooLarge, st.s.id(), used, fields)
+		return fmt.Errorf("%w: session %q of %d bytes and %d keys", ErrTooLarge, st.s.Own().id(), used, fields)
 	}
 	st.next = merge(st.base, st.staged)
 	return nil
@@ -75,9 +75,9 @@ func (st *txnState) stagesUser() bool {
 
 // checkLatched returns an error if the session ended or expired under the callback.
 func (st *txnState) checkLatched(e *Engine) error {
-	switch st.s.status() {
+	switch st.s.Own().status() {
 	case live:
-		if st.base != nil && !e.expireLatched(st.sh, st.s) {
+		if st.base != nil && !e.expireLatched(st.sh, st.s.Own()) {
 			return nil
 		}
 	case absent, ended:
@@ -85,7 +85,7 @@ func (st *txnState) checkLatched(e *Engine) error {
 			return nil
 		}
 	}
-	return named(ErrNotFound, st.s.id())
+	return named(ErrNotFound, st.s.Own().id())
 }
 
 // admitLocked reserves what the commit adds to the engine's bounds, or refuses it.
@@ -135,7 +135,7 @@ func (st *txnState) anonymity() int64 {
 
 // logLocked gives the commit its version and appends it to the log. It cannot fail.
 func (st *txnState) logLocked(e *Engine, now int64) (version uint64, seen int64) {
-	s, sh := st.s, st.sh
+	s, sh := st.s.Own(), st.sh
 	seen = now
 	if st.noTouch && st.base != nil {
 		seen = s.seen.Load()
@@ -195,7 +195,7 @@ func (st *txnState) accountLocked(e *Engine) {
 	if st.next == nil {
 		return
 	}
-	s, sh := st.s, st.sh
+	s, sh := st.s.Own(), st.sh
 	by := int64(st.next.size() - st.base.size())
 	if e.persist != nil {
 		sh.dirty += by // it is marked changed already
@@ -229,7 +229,7 @@ func (s *session) outlivedLatched(user string) {
 
 // applyLatched puts the new state in place. The log has it already.
 func (st *txnState) applyLatched(version uint64, seen int64) {
-	s := st.s
+	s := st.s.Own()
 	r := st.next
 	if r == nil {
 		r = s.priv.Load()
@@ -272,14 +272,14 @@ func (st *txnState) leaveUser() {
 	}
 	if old, _ := st.base.user(); !st.next.hasUser(old) {
 		st.sh.mu.Lock()
-		st.sh.removeUserLocked(old, st.s)
+		st.sh.removeUserLocked(old, st.s.Own())
 		st.sh.mu.Unlock()
 	}
 }
 
 // commit makes what one transaction staged take effect.
 func (e *Engine) commit(st *txnState) (out outcome, err error) {
-	s, sh := st.s, st.sh
+	s, sh := st.s.Own(), st.sh
 	if st.destroy {
 		return e.commitDestroy(st)
 	}
@@ -316,7 +316,7 @@ func (e *Engine) commit(st *txnState) (out outcome, err error) {
 // commitNothing touches the session of a transaction that staged nothing. If it
 // is durable it rests on what others logged before.
 func (e *Engine) commitNothing(st *txnState) (out outcome, err error) {
-	s, sh := st.s, st.sh
+	s, sh := st.s.Own(), st.sh
 	s.latch()
 	if err = st.checkLatched(e); err == nil && !st.noTouch {
 		e.touchLatched(sh, s)
@@ -332,7 +332,7 @@ func (e *Engine) commitNothing(st *txnState) (out outcome, err error) {
 }
 
 func (e *Engine) commitDestroy(st *txnState) (out outcome, err error) {
-	s, sh := st.s, st.sh
+	s, sh := st.s.Own(), st.sh
 	if st.base == nil {
 		return outcome{}, nil // created and destroyed: there never was one
 	}

@@ -174,9 +174,8 @@ func (e *Engine) update(ctx context.Context, id string, mode txnMode, fn func(Tx
 	if err != nil {
 		return err
 	}
-	st := e.updates.begin()
-	st.e, st.s, st.sh, st.base, st.ctx = e, s, sh, base, ctx
-	st.seen, st.mode, st.locked, st.place = s.seen.Load(), mode, true, placeOf(fn)
+	st := e.updates.take()
+	st.hold(e, s, sh, base, ctx, mode, placeOf(fn))
 	out, err := e.run(st, fn)
 	return e.settle(ctx, out, err)
 }
@@ -184,8 +183,7 @@ func (e *Engine) update(ctx context.Context, id string, mode txnMode, fn func(Tx
 // run calls fn and commits. Whatever fn does, the state is freed and the session unlocked.
 func (e *Engine) run(st *txnState, fn func(Txn) error) (out outcome, err error) {
 	defer e.endUpdate(st)
-	gen := st.gen.Load()
-	st.published.Store(gen)
+	gen := st.begin()
 	// Looked at after the state shows that this transaction runs: either this
 	// sees that the engine closes, or Shutdown sees the transaction and waits.
 	if e.gate.Load()&gateClosing != 0 {
@@ -204,7 +202,7 @@ func (e *Engine) run(st *txnState, fn func(Txn) error) (out outcome, err error) 
 
 func (e *Engine) endUpdate(st *txnState) {
 	if st.locked {
-		e.unlock(st.sh, st.s)
+		e.unlock(st.sh, st.s.Own())
 	}
 	e.updates.end(st)
 	if e.gate.Load()&gateClosing != 0 {
@@ -363,25 +361,26 @@ func (e *Engine) View(ctx context.Context, id string, fn func(Txn) error) error 
 		}
 	}
 	s.visit()
-	st := e.views.begin()
-	st.e, st.s, st.base, st.ctx = e, s, r, ctx
-	st.seen, st.mode, st.place = s.seen.Load(), modeView, placeOf(fn)
+	st := e.views.take()
+	st.s.Store(s)
+	st.e, st.base, st.ctx, st.seen = e, r, ctx, s.seen.Load()
 	return e.runView(st, fn)
 }
 
 func (e *Engine) runView(st *txnState, fn func(Txn) error) error {
 	defer e.endView(st)
+	gen := st.begin()
 	if e.gate.Load()&gateClosing != 0 {
 		return ErrClosed
 	}
 	if fn == nil {
 		return nil
 	}
-	return fn(Txn{st, st.gen.Load() &^ inspected})
+	return fn(Txn{st, gen})
 }
 
 func (e *Engine) endView(st *txnState) {
-	e.views.end(st)
+	e.views.endView(st)
 	if e.gate.Load()&gateClosing != 0 {
 		e.shutdown.poke()
 	}

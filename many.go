@@ -37,18 +37,18 @@ func (m *many) txns(ids []string) []Txn {
 	for i, id := range ids {
 		j, _ := slices.BinarySearch(m.ids, id)
 		st := m.states[j]
-		txs[i] = Txn{st, st.gen.Load() &^ inspected}
+		txs[i] = Txn{st, st.gen.Own()}
 	}
 	return txs
 }
 
 // call runs fn. The watchdog finds its place in the first state.
 func (m *many) call(ids []string, fn func([]Txn) error) error {
+	for _, st := range m.states {
+		st.begin()
+	}
 	if m.e.gate.Load()&gateClosing != 0 {
 		return ErrClosed
-	}
-	for _, st := range m.states {
-		st.published.Store(st.gen.Load())
 	}
 	if fn == nil {
 		return nil
@@ -60,7 +60,7 @@ func (m *many) call(ids []string, fn func([]Txn) error) error {
 func (m *many) end() {
 	for _, st := range slices.Backward(m.states) {
 		if st.locked {
-			m.e.unlock(st.sh, st.s)
+			m.e.unlock(st.sh, st.s.Own())
 		}
 		m.pool.end(st)
 	}
@@ -111,12 +111,8 @@ func (e *Engine) runMany(ctx context.Context, sorted, ids []string, mode txnMode
 		if err != nil {
 			return outcome{}, err
 		}
-		st := e.updates.begin()
-		st.e, st.s, st.sh, st.base, st.ctx = e, s, sh, base, ctx
-		st.seen, st.mode, st.locked = s.seen.Load(), mode, true
-		if fn != nil {
-			st.place = placeOf(fn)
-		}
+		st := e.updates.take()
+		st.hold(e, s, sh, base, ctx, mode, placeOf(fn))
 		m.states = append(m.states, st)
 	}
 	if err := m.call(ids, fn); err != nil {
@@ -221,11 +217,11 @@ func (m *many) commit() (out outcome, err error) {
 		}
 	}
 	for _, st := range m.states {
-		st.s.latch()
+		st.s.Own().latch()
 	}
 	out, err = m.commitLatched(writers, durable)
 	for _, st := range m.states {
-		st.s.unlatch()
+		st.s.Own().unlatch()
 	}
 	if err == nil {
 		for _, st := range writers {
@@ -275,8 +271,8 @@ func (m *many) commitLatched(writers []*txnState, durable bool) (out outcome, er
 	}
 	for _, st := range m.states {
 		if st.destroy && st.base != nil {
-			out.ends = append(out.ends, ending{e.infoOf(st.s.id(), st.base, st.s.seen.Load()), ReasonDeleted})
-			e.logEndLocked(st.sh, st.s, st.base, now)
+			out.ends = append(out.ends, ending{e.infoOf(st.s.Own().id(), st.base, st.s.Own().seen.Load()), ReasonDeleted})
+			e.logEndLocked(st.sh, st.s.Own(), st.base, now)
 		}
 	}
 	if durable && e.persist != nil {
@@ -291,9 +287,9 @@ func (m *many) commitLatched(writers []*txnState, durable bool) (out outcome, er
 		case len(writers) > 0 && writers[0] == st: // they are in the order of states
 			writers = writers[1:]
 		case st.destroy && st.base != nil:
-			e.endedLatched(st.s, ReasonDeleted)
+			e.endedLatched(st.s.Own(), ReasonDeleted)
 		case !st.noTouch && st.base != nil:
-			e.touchLatched(st.sh, st.s)
+			e.touchLatched(st.sh, st.s.Own())
 		}
 	}
 	return out, nil
@@ -303,7 +299,7 @@ func (m *many) commitLatched(writers []*txnState, durable bool) (out outcome, er
 func (m *many) lockShards() []*shard {
 	index := make([]int, 0, len(m.states))
 	for _, st := range m.states {
-		index = append(index, int(m.e.hash(st.s.id())>>(64-m.e.shardBits)))
+		index = append(index, int(m.e.hash(st.s.Own().id())>>(64-m.e.shardBits)))
 	}
 	slices.Sort(index)
 	index = slices.Compact(index)
@@ -364,9 +360,9 @@ func (e *Engine) ViewMany(ctx context.Context, ids []string, fn func([]Txn) erro
 	}
 	for i, p := range pins {
 		p.s.visit()
-		st := e.views.begin()
-		st.e, st.s, st.base, st.ctx = e, p.s, records[i], ctx
-		st.seen, st.mode = p.s.seen.Load(), modeView
+		st := e.views.take()
+		st.s.Store(p.s)
+		st.e, st.base, st.ctx, st.seen = e, records[i], ctx, p.s.seen.Load()
 		m.states = append(m.states, st)
 	}
 	return m.call(ids, fn)

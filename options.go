@@ -229,7 +229,7 @@ func outOfRange(field string, value any) error {
 // millisecond at a million sessions, and small enough that a cut, which takes all the
 // mutexes, costs a few microseconds.
 func shardCount() int {
-	n := 128
+	n := 16
 	for n < 8*runtime.GOMAXPROCS(0) {
 		n *= 2
 	}

@@ -3,6 +3,7 @@ package sessile
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 )
 
@@ -69,6 +70,10 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	}
 	e.shutdown.once.Do(func() {
 		e.gate.Or(gateClosing)
+		// Transactions announce themselves without a fence (relaxedUint64). A world
+		// stopped once in between has either shown this call that one runs, or will show it that the engine closes.
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
 		e.room.wakeAll(e)
 		go e.close()
 	})

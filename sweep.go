@@ -183,25 +183,20 @@ type watchdog struct{ looks int }
 func (w watchdog) look(e *Engine) {
 	e.updates.each(func(st *txnState) {
 		g := st.gen.Load()
-		if g&1 == 0 || g != st.slowSeen || st.published.Load() != g {
+		if g&1 == 0 || g != st.slowSeen {
 			st.slowSeen, st.slowFor = g, 0
 			return
 		}
 		if st.slowFor++; st.slowFor != w.looks {
 			return
 		}
-		// While inspected is set the transaction cannot end, so its fields hold still.
-		if !st.gen.CompareAndSwap(g, g|inspected) {
-			return
+		s, place := st.s.Load(), st.place.Load()
+		if s == nil || st.gen.Load() != g {
+			return // it has ended just now
 		}
-		var id string
-		if st.s != nil {
-			id = st.s.id()
-		}
-		place := st.place
-		st.gen.Store(g)
+		id := s.id()
 		e.count.slowTxns.Add(1)
-		e.opt.Logger.Warn("sessile: slow transaction", "session", id, "callback", funcName(place), "longer than", e.opt.SlowTxn)
+		e.opt.Logger.Warn("sessile: slow transaction", "session", id, "callback", funcName(uintptr(place)), "longer than", e.opt.SlowTxn)
 	})
 }
 

@@ -147,7 +147,7 @@ func (t Txn) NewToken(kind TokenKind) (token string, err error) {
 	if kind != TokenLogin && kind != TokenRefresh {
 		return "", fmt.Errorf("sessile: unknown token kind %d", kind)
 	}
-	id := t.state.s.id()
+	id := t.state.s.Own().id()
 	if !tokenID(id) {
 		return "", fmt.Errorf("%w: %q cannot be part of a token", ErrInvalidID, id)
 	}
@@ -287,9 +287,9 @@ func (e *Engine) present(ctx context.Context, s *session, hash [sha256.Size]byte
 		e.unlock(sh, s)
 		return
 	}
-	st := e.updates.begin()
-	st.e, st.s, st.sh, st.base, st.ctx = e, s, sh, base, ctx
-	st.seen, st.mode, st.locked, st.noTouch = s.seen.Load(), modeUpdate, true, true
+	st := e.updates.take()
+	st.hold(e, s, sh, base, ctx, modeUpdate, 0)
+	st.noTouch = true
 	out, err := e.run(st, func(tx Txn) error {
 		field, _ := st.lookup(keyTokens)
 		v := decodeVerifiers(field)

@@ -10,9 +10,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unsafe"
+	"weak"
 )
 
 // A Txn is one session inside a callback: its state at the moment the callback
@@ -28,29 +28,22 @@ type Txn struct {
 	gen   uint64
 }
 
-// A txnState is what a Txn points to. States belong to the engine and are
-// used again and again; gen tells the uses apart. It is odd while a callback runs, and goes up by one
+// A txnState is what a Txn points to. States are used again and again; gen tells
+// the uses apart. It is odd while a callback runs, and goes up by one
 // at each begin and end, so a handle of an earlier use never matches. It is
 // also the engine's register of what runs now: the watchdog that looks for slow callbacks, Shutdown's
 // drain and the counts of Stats read it, which costs transactions nothing.
-//
-// A state is taken by a compare-and-swap on gen. Where to try first comes from
-// the address of the caller's stack, so that goroutines seldom meet and one
-// goroutine finds the state that is in its core's cache.
 type txnState struct {
-	gen atomic.Uint64
+	// Written by the holder, read by all.
+	gen   relaxedUint64
+	s     relaxedPointer[session]
+	place relaxedUint64 // code of the callback, for the log of slow ones
 
-	// Set to gen when the fields below are: from then on the watchdog may read them,
-	// after it has set inspected in gen, which makes the end wait.
-	published atomic.Uint64
-
-	// The holder's alone until then.
+	// The holder's alone.
 	e       *Engine
-	s       *session
 	sh      *shard
 	base    *record // the state at the begin; nil: absent
 	ctx     context.Context
-	place   uintptr // code of the callback, for the log of slow ones
 	seen    int64
 	mode    txnMode
 	locked  bool // the session lock is to be released at the end
@@ -67,8 +60,6 @@ type txnState struct {
 	_ [24]byte
 }
 
-const inspected = 1 << 63
-
 type txnMode uint8
 
 const (
@@ -78,38 +69,52 @@ const (
 	modeCreate         // it must not exist
 )
 
-// txnStates are the states of one kind of transaction.
+// txnStates are the states of one kind of transaction. The free ones lie in a
+// sync.Pool: taking one that this processor used last costs no locked instruction.
+// What the pool lets go to the garbage collector leaves the register.
 type txnStates struct {
-	fixed [64]txnState
-	more  struct {
-		sync.Mutex
-		free []*txnState
-		all  []*txnState
-	}
+	free sync.Pool
+
+	mu   sync.Mutex
+	all  []weak.Pointer[txnState]
+	gone uint64 // transactions of the states that are no more
 }
 
-// begin takes a free state.
-func (p *txnStates) begin() *txnState {
-	var here byte
-	h := uintptr(unsafe.Pointer(&here)) >> 10 * 0x9E3779B9 >> 5
-	for i := range uintptr(4) {
-		st := &p.fixed[(h+i)%uintptr(len(p.fixed))]
-		if g := st.gen.Load(); g&1 == 0 && st.gen.CompareAndSwap(g, g+1) {
-			return st
-		}
+// take returns a free state. begin is to follow when its fields are set.
+func (p *txnStates) take() *txnState {
+	if st, ok := p.free.Get().(*txnState); ok {
+		return st
 	}
-	p.more.Lock()
-	defer p.more.Unlock()
-	var st *txnState
-	if n := len(p.more.free); n > 0 {
-		st = p.more.free[n-1]
-		p.more.free = p.more.free[:n-1]
-	} else {
-		st = new(txnState)
-		p.more.all = append(p.more.all, st)
-	}
-	st.gen.Add(1)
+	return p.add()
+}
+
+func (p *txnStates) add() *txnState {
+	st := new(txnState)
+	p.mu.Lock()
+	p.all = append(p.all, weak.Make(st))
+	p.mu.Unlock()
+	runtime.SetFinalizer(st, func(st *txnState) {
+		p.mu.Lock()
+		p.gone += st.gen.Load() / 2
+		p.all = slices.DeleteFunc(p.all, func(w weak.Pointer[txnState]) bool { return w.Value() == nil })
+		p.mu.Unlock()
+	})
 	return st
+}
+
+// begin makes the handles of this use valid.
+func (st *txnState) begin() (gen uint64) {
+	gen = st.gen.Own() + 1
+	st.gen.Store(gen)
+	return gen
+}
+
+// hold sets what a writing transaction begins with. Its session is locked.
+func (st *txnState) hold(e *Engine, s *session, sh *shard, base *record, ctx context.Context, mode txnMode, place uint64) {
+	st.s.Store(s)
+	st.place.Store(place)
+	st.e, st.sh, st.base, st.ctx = e, sh, base, ctx
+	st.seen, st.mode, st.locked = s.seen.Load(), mode, true
 }
 
 // arenaKept is the largest staging memory that a state keeps between uses.
@@ -117,7 +122,10 @@ const arenaKept = 64 << 10
 
 // end frees the state. Handles on it are dead from here on.
 func (p *txnStates) end(st *txnState) {
-	// s and place stay: until gen has changed the watchdog may read them.
+	if g := st.gen.Own(); g&1 != 0 {
+		st.gen.Store(g + 1)
+	}
+	st.s.Store(nil)
 	st.sh, st.base, st.ctx, st.next = nil, nil, nil, nil
 	if len(st.staged) > 0 {
 		clear(st.staged)
@@ -128,37 +136,38 @@ func (p *txnStates) end(st *txnState) {
 		}
 	}
 	st.locked, st.durable, st.destroy, st.noTouch = false, false, false, false
-	for {
-		g := st.gen.Load()
-		if g&inspected == 0 && st.gen.CompareAndSwap(g, g+1) {
-			break
-		}
+	p.free.Put(st)
+}
+
+// endView is end for what a View has set.
+func (p *txnStates) endView(st *txnState) {
+	if g := st.gen.Own(); g&1 != 0 {
+		st.gen.Store(g + 1)
 	}
-	if f := uintptr(unsafe.Pointer(st)) - uintptr(unsafe.Pointer(&p.fixed)); f < unsafe.Sizeof(p.fixed) {
-		return
-	}
-	p.more.Lock()
-	p.more.free = append(p.more.free, st)
-	p.more.Unlock()
+	st.s.Store(nil)
+	st.base, st.ctx = nil, nil
+	p.free.Put(st)
 }
 
 // each calls fn for every state there is.
 func (p *txnStates) each(fn func(*txnState)) {
-	for i := range p.fixed {
-		fn(&p.fixed[i])
-	}
-	p.more.Lock()
-	all := slices.Clone(p.more.all)
-	p.more.Unlock()
-	for _, st := range all {
-		fn(st)
+	p.mu.Lock()
+	all := slices.Clone(p.all)
+	p.mu.Unlock()
+	for _, w := range all {
+		if st := w.Value(); st != nil {
+			fn(st)
+		}
 	}
 }
 
 // begun returns how many transactions have begun, and how many run.
 func (p *txnStates) begun() (n uint64, running int64) {
+	p.mu.Lock()
+	n = p.gone
+	p.mu.Unlock()
 	p.each(func(st *txnState) {
-		g := st.gen.Load() &^ inspected
+		g := st.gen.Load()
 		n += (g + 1) / 2
 		running += int64(g & 1)
 	})
@@ -167,14 +176,14 @@ func (p *txnStates) begun() (n uint64, running int64) {
 
 // placeOf returns the code address of a callback. Keeping it, and not the
 // callback, leaves the caller's closure on its stack.
-func placeOf[F func(Txn) error | func([]Txn) error](fn F) uintptr {
+func placeOf[F func(Txn) error | func([]Txn) error](fn F) uint64 {
 	if fn == nil {
 		return 0
 	}
-	return **(**uintptr)(unsafe.Pointer(&fn))
+	return uint64(**(**uintptr)(unsafe.Pointer(&fn)))
 }
 
-func (t Txn) valid() bool { return t.state != nil && t.state.gen.Load()&^inspected == t.gen }
+func (t Txn) valid() bool { return t.state != nil && t.state.gen.Load() == t.gen }
 
 // check returns the error of a Txn that is used too late, or was never begun, or must not write.
 func (t Txn) check(writes bool) error {
@@ -221,7 +230,7 @@ func (t Txn) ID() string {
 	if !t.valid() {
 		return ""
 	}
-	return t.state.s.id()
+	return t.state.s.Own().id()
 }
 
 // Info describes the session as it was when the transaction began, but for
@@ -231,7 +240,7 @@ func (t Txn) Info() Info {
 		return Info{}
 	}
 	st := t.state
-	info := st.e.infoOf(st.s.id(), st.base, st.seen)
+	info := st.e.infoOf(st.s.Own().id(), st.base, st.seen)
 	if v, ok := st.lookup(keyUser); ok {
 		info.User, _ = decodeUser(v)
 	} else {

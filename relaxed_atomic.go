@@ -1,0 +1,16 @@
+//go:build !amd64 || race
+
+package sessile
+
+import (
+	"sync/atomic"
+	"unsafe"
+)
+
+// Store is for the writer.
+func (r *relaxedUint64) Store(v uint64) { atomic.StoreUint64(&r.v, v) }
+
+// Store is for the writer.
+func (r *relaxedPointer[T]) Store(p *T) {
+	atomic.StorePointer((*unsafe.Pointer)(unsafe.Pointer(&r.p)), unsafe.Pointer(p))
+}
