@@ -39,7 +39,7 @@ func (e *Engine) check() error {
 			for ; s != nil; s = s.next.Load() {
 				w := s.word.Load()
 				st, r := statusOf(w), s.priv.Load()
-				if w&(bitLocked|bitLatched|bitQueued) != 0 {
+				if w&(bitLocked|bitQueued) != 0 {
 					bad("%q is locked", s.id())
 				}
 				if w>>pinShift != 0 {

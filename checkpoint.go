@@ -15,7 +15,7 @@ import (
 // A checkpoint moves the changed sessions' states from the log to their records:
 //
 //	cut G_lo    with the lists of sessions changed since the last checkpoint
-//	capture     a batch of them, each under its latch
+//	capture     a batch of them, each under the mutex of its shard
 //	cut G_hi    and wait until it is durable: a record must not be newer than the log
 //	write       the batch, each record with its index entries in one transaction
 //	...         until the lists are done
@@ -175,7 +175,7 @@ func (p *persister) capture(b *batch, sh *shard, s *session) {
 	var version uint64
 	var user string
 	indexed := true
-	s.latch()
+	sh.mu.Lock()
 	w := s.word.Load()
 	switch statusOf(w) {
 	case live:
@@ -194,7 +194,7 @@ func (p *persister) capture(b *batch, sh *shard, s *session) {
 		c.blind = w&bitBlind != 0
 	default:
 		s.unmark(bitChanged)
-		s.unlatch()
+		sh.mu.Unlock()
 		return
 	}
 	if x := s.extra.Load(); x != nil {
@@ -202,7 +202,7 @@ func (p *persister) capture(b *batch, sh *shard, s *session) {
 	}
 	s.unmark(bitChanged)
 	s.mark(bitPending)
-	s.unlatch()
+	sh.mu.Unlock()
 
 	id := s.id()
 	key := recordKey(id)
@@ -281,9 +281,9 @@ func (p *persister) resolveBlind(c *captured) bool {
 		p.e.live.sessions.Add(-1)
 		return true
 	}
-	c.s.latch()
-	p.e.settleBlindLatched(c.sh, c.s, r, seen)
-	c.s.unlatch()
+	c.sh.mu.Lock()
+	p.e.settleBlindLocked(c.s, r, seen)
+	c.sh.mu.Unlock()
 	if user, _ := r.user(); user != "" {
 		c.ops = append(c.ops, store.Op{Key: p.indexKey(user, c.s.id())})
 	}
@@ -295,7 +295,7 @@ func (p *persister) written(items []captured) {
 	for i := range items {
 		c := &items[i]
 		s, sh := c.s, c.sh
-		s.latch()
+		sh.mu.Lock()
 		w := s.word.Load()
 		s.unmark(bitPending)
 		if x := s.extra.Load(); x != nil {
@@ -303,14 +303,12 @@ func (p *persister) written(items []captured) {
 		}
 		clean := w&bitChanged == 0
 		if clean {
-			sh.mu.Lock()
 			size := int64(sessionOverhead)
 			if r := s.priv.Load(); r != nil {
 				size += int64(r.size())
 			}
 			sh.dirty -= size
 			sh.reportLocked(p.e)
-			sh.mu.Unlock()
 			if statusOf(w) == live {
 				s.mark(bitIndexed)
 			} else if statusOf(w) == ended {
@@ -318,7 +316,7 @@ func (p *persister) written(items []captured) {
 				s.setStatus(absent)
 			}
 		}
-		s.unlatch()
+		sh.mu.Unlock()
 		if s.status() == absent {
 			p.e.drop(sh, s)
 		}

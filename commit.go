@@ -73,11 +73,11 @@ func (st *txnState) stagesUser() bool {
 	return false
 }
 
-// checkLatched returns an error if the session ended or expired under the callback.
-func (st *txnState) checkLatched(e *Engine) error {
+// checkLocked returns an error if the session ended or expired under the callback.
+func (st *txnState) checkLocked(e *Engine, now int64) error {
 	switch st.s.Own().status() {
 	case live:
-		if st.base != nil && !e.expireLatched(st.sh, st.s.Own()) {
+		if st.base != nil && !e.expireLocked(st.sh, st.s.Own()) {
 			return nil
 		}
 	case absent, ended:
@@ -214,35 +214,35 @@ func (st *txnState) accountLocked(e *Engine) {
 		sh.addUserLocked(user, s)
 		s.unmark(bitIndexed)
 		if old != "" {
-			s.outlivedLatched(old)
+			s.outlivedLocked(old)
 		}
 	}
 }
 
-// outlivedLatched notes a user under which the index on disk may list the session.
-func (s *session) outlivedLatched(user string) {
-	x := s.extraLatched()
+// outlivedLocked notes a user under which the index on disk may list the session.
+func (s *session) outlivedLocked(user string) {
+	x := s.extraLocked()
 	if !slices.Contains(x.users, user) {
 		x.users = append(x.users, user)
 	}
 }
 
-// applyLatched puts the new state in place. The log has it already.
-func (st *txnState) applyLatched(version uint64, seen int64) {
+// applyLocked puts the new state in place. The log has it already.
+func (st *txnState) applyLocked(version uint64, seen int64) {
 	s := st.s.Own()
 	r := st.next
 	if r == nil {
 		r = s.priv.Load()
 		if s.snap.Load() != nil {
 			r = r.clone(int(r.room))
-			s.installLatched(r)
+			s.installLocked(r)
 		}
 		r.overwrite(st.staged)
 	} else {
 		if st.base == nil {
 			r.created = seen
 		}
-		s.installLatched(r)
+		s.installLocked(r)
 	}
 	r.version = version
 	r.setSaved(seen)
@@ -261,25 +261,24 @@ func (st *txnState) applyLatched(version uint64, seen int64) {
 	if s.word.Load()&bitTouched != 0 {
 		s.unmark(bitTouched)
 	}
-	s.wakeLatched()
+	st.leaveUserLocked()
+	s.wakeLocked()
 }
 
-// leaveUser takes the session out of the index of the user it had, now that
-// the commit is visible.
-func (st *txnState) leaveUser() {
+// leaveUserLocked takes the session out of the index of the user it had, now
+// that the commit is visible.
+func (st *txnState) leaveUserLocked() {
 	if st.next == nil || st.base == nil || st.base.flags&flagUser == 0 {
 		return
 	}
 	if old, _ := st.base.user(); !st.next.hasUser(old) {
-		st.sh.mu.Lock()
 		st.sh.removeUserLocked(old, st.s.Own())
-		st.sh.mu.Unlock()
 	}
 }
 
 // commit makes what one transaction staged take effect.
 func (e *Engine) commit(st *txnState) (out outcome, err error) {
-	s, sh := st.s.Own(), st.sh
+	sh := st.sh
 	if st.destroy {
 		return e.commitDestroy(st)
 	}
@@ -289,27 +288,22 @@ func (e *Engine) commit(st *txnState) (out outcome, err error) {
 	if err := st.prepare(e); err != nil {
 		return outcome{}, err
 	}
-	s.latch()
-	if err := st.checkLatched(e); err != nil {
-		s.unlatch()
-		return outcome{}, err
-	}
 	now := e.clock.now()
 	sh.mu.Lock()
-	if err := st.admitLocked(e); err != nil {
+	err = st.checkLocked(e, now)
+	if err == nil {
+		err = st.admitLocked(e)
+	}
+	if err != nil {
 		sh.mu.Unlock()
-		s.unlatch()
 		return outcome{}, err
 	}
 	version, seen := st.logLocked(e, now)
 	if st.durable && e.persist != nil {
 		out.wait = e.persist.open
 	}
+	st.applyLocked(version, seen)
 	sh.mu.Unlock()
-	st.applyLatched(version, seen)
-	st.leaveUser()
-	st.locked = false
-	s.unlockLatched()
 	return out, nil
 }
 
@@ -317,17 +311,14 @@ func (e *Engine) commit(st *txnState) (out outcome, err error) {
 // is durable it rests on what others logged before.
 func (e *Engine) commitNothing(st *txnState) (out outcome, err error) {
 	s, sh := st.s.Own(), st.sh
-	s.latch()
-	if err = st.checkLatched(e); err == nil && !st.noTouch {
-		e.touchLatched(sh, s)
+	sh.mu.Lock()
+	if err = st.checkLocked(e, e.clock.now()); err == nil && !st.noTouch {
+		e.touchLocked(sh, s)
 	}
 	if err == nil && st.durable && e.persist != nil {
-		sh.mu.Lock()
 		out.wait = e.persist.open
-		sh.mu.Unlock()
 	}
-	st.locked = false
-	s.unlockLatched()
+	sh.mu.Unlock()
 	return out, err
 }
 
@@ -336,21 +327,21 @@ func (e *Engine) commitDestroy(st *txnState) (out outcome, err error) {
 	if st.base == nil {
 		return outcome{}, nil // created and destroyed: there never was one
 	}
-	s.latch()
-	if err = st.checkLatched(e); err == nil {
-		out = e.endLatched(sh, s, ReasonDeleted)
+	sh.mu.Lock()
+	if err = st.checkLocked(e, e.clock.now()); err == nil {
+		out = e.endLocked(sh, s, ReasonDeleted)
 	}
-	s.unlatch()
+	sh.mu.Unlock()
 	if err == nil && e.persist != nil && out.wait == nil {
 		return out, e.persist.sealedError()
 	}
 	return out, err
 }
 
-// touchLatched moves last-seen. It reaches the log only when it matters, about
+// touchLocked moves last-seen. It reaches the log only when it matters, about
 // ten times per idle timeout, so that use does not become writing; what has not, is
 // written before the session is evicted.
-func (e *Engine) touchLatched(sh *shard, s *session) {
+func (e *Engine) touchLocked(sh *shard, s *session) {
 	now := e.clock.now()
 	if now <= s.seen.Load() {
 		return
@@ -368,7 +359,6 @@ func (e *Engine) touchLatched(sh *shard, s *session) {
 		s.mark(bitTouched)
 		return
 	}
-	sh.mu.Lock()
 	if sh.sealed == nil {
 		if len(sh.log) == 0 {
 			e.persist.arm()
@@ -377,7 +367,6 @@ func (e *Engine) touchLatched(sh *shard, s *session) {
 		sh.markChangedLocked(s)
 		sh.reportLocked(e)
 	}
-	sh.mu.Unlock()
 	r.setSaved(now)
 	s.unmark(bitTouched)
 }
@@ -385,30 +374,28 @@ func (e *Engine) touchLatched(sh *shard, s *session) {
 // touchUnlimited is how often, in ms, last-seen is logged for a session without an idle timeout.
 const touchUnlimited = 3600_000
 
-// expireLatched ends the session if its time has come, and reports whether it did.
-func (e *Engine) expireLatched(sh *shard, s *session) bool {
+// expireLocked ends the session if its time has come, and reports whether it did.
+func (e *Engine) expireLocked(sh *shard, s *session) bool {
 	if s.priv.Load().expires(s.seen.Load(), e.life) > e.clock.now() {
 		return false
 	}
-	for _, end := range e.endLatched(sh, s, ReasonExpired).ends {
+	for _, end := range e.endLocked(sh, s, ReasonExpired).ends {
 		e.ends.push(e, end)
 	}
 	return true
 }
 
-// endLatched ends a live session: in memory at once, whatever holds its lock,
+// endLocked ends a live session: in memory at once, whatever holds its lock,
 // and in the log unless that is sealed (wait is nil then). It needs no room:
 // an end is never refused.
-func (e *Engine) endLatched(sh *shard, s *session, reason Reason) (out outcome) {
+func (e *Engine) endLocked(sh *shard, s *session, reason Reason) (out outcome) {
 	r := s.priv.Load()
 	out.ends = []ending{{e.infoOf(s.id(), r, s.seen.Load()), reason}}
-	sh.mu.Lock()
 	e.logEndLocked(sh, s, r, e.clock.now())
 	if e.persist != nil && sh.sealed == nil {
 		out.wait = e.persist.open
 	}
-	sh.mu.Unlock()
-	e.endedLatched(s, reason)
+	e.endedLocked(s, reason)
 	return out
 }
 
@@ -423,7 +410,7 @@ func (e *Engine) logEndLocked(sh *shard, s *session, r *record, now int64) {
 			e.live.anonymous.Add(-1)
 		} else {
 			sh.removeUserLocked(user, s)
-			s.outlivedLatched(user)
+			s.outlivedLocked(user)
 		}
 		e.memory.Add(-int64(r.size()))
 	}
@@ -441,13 +428,13 @@ func (e *Engine) logEndLocked(sh *shard, s *session, r *record, now int64) {
 	sh.reportLocked(e)
 }
 
-// endedLatched makes the end visible. The log has it already.
-func (e *Engine) endedLatched(s *session, reason Reason) {
+// endedLocked makes the end visible. The log has it already.
+func (e *Engine) endedLocked(s *session, reason Reason) {
 	if r := s.priv.Load(); r != nil {
 		e.tokens.remember(e.clock.now(), r)
 	}
 	s.unmark(bitIndexed | bitTouched)
-	s.installLatched(nil)
+	s.installLocked(nil)
 	if e.persist == nil {
 		s.setStatus(absent)
 	} else {
@@ -461,7 +448,7 @@ func (e *Engine) endedLatched(s *session, reason Reason) {
 	case ReasonLimit:
 		e.count.limited.Add(1)
 	}
-	s.wakeLatched()
+	s.wakeLocked()
 }
 
 // end ends the session of an id for a reason, if it is live and match (nil:
@@ -469,14 +456,14 @@ func (e *Engine) endedLatched(s *session, reason Reason) {
 // there is nothing to wait for. The session ends also when its record cannot be read.
 func (e *Engine) end(ctx context.Context, id string, reason Reason, match func(*record) bool) (out outcome, err error) {
 	err = e.onSession(ctx, id, func(sh *shard, s *session) error {
-		if s.status() == live && !e.expireLatched(sh, s) && (match == nil || match(s.priv.Load())) {
-			out = e.endLatched(sh, s, reason)
+		if s.status() == live && !e.expireLocked(sh, s) && (match == nil || match(s.priv.Load())) {
+			out = e.endLocked(sh, s, reason)
 			if e.persist != nil && out.wait == nil {
 				return e.persist.sealedError()
 			}
 			return nil
 		}
-		out.wait, err = e.openGroup(sh)
+		out.wait, err = e.openGroupLocked(sh)
 		return err
 	})
 	if err != nil && match == nil && len(out.ends) == 0 && e.persist != nil && !errors.Is(err, ErrDurabilityUnknown) {
@@ -493,6 +480,13 @@ func (e *Engine) openGroup(sh *shard) (*group, error) {
 	}
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	return e.openGroupLocked(sh)
+}
+
+func (e *Engine) openGroupLocked(sh *shard) (*group, error) {
+	if e.persist == nil {
+		return nil, nil
+	}
 	if sh.sealed != nil {
 		return nil, e.persist.sealedError()
 	}
@@ -506,28 +500,26 @@ func (e *Engine) endBlind(id string, cause error) (out outcome, err error) {
 	sh := e.shardOf(h)
 	for {
 		s, _ := sh.findOrAdd(h, id, newSession(id, loading))
-		w := s.latch()
-		switch statusOf(w) {
+		sh.mu.Lock()
+		switch s.status() {
 		case dead:
-			s.unlatch()
+			sh.mu.Unlock()
 			continue
 		case live:
-			if !e.expireLatched(sh, s) {
-				out = e.endLatched(sh, s, ReasonDeleted)
+			if !e.expireLocked(sh, s) {
+				out = e.endLocked(sh, s, ReasonDeleted)
 			}
 		case loading, absent:
-			sh.mu.Lock()
 			e.logEndLocked(sh, s, nil, e.clock.now())
 			if sh.sealed == nil {
 				out.wait = e.persist.open
 			}
-			sh.mu.Unlock()
 			s.mark(bitBlind)
-			e.endedLatched(s, ReasonDeleted)
+			e.endedLocked(s, ReasonDeleted)
 		case ended:
-			out.wait, err = e.openGroup(sh)
+			out.wait, err = e.openGroupLocked(sh)
 		}
-		s.unlatch()
+		sh.mu.Unlock()
 		break
 	}
 	if out.wait == nil && err == nil {

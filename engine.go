@@ -212,7 +212,7 @@ func (e *Engine) endUpdate(st *txnState) {
 
 // unlock releases the session lock and drops an object that nobody needs.
 func (e *Engine) unlock(sh *shard, s *session) {
-	s.unlock()
+	s.unlock(sh)
 	if s.status() == absent {
 		e.drop(sh, s)
 	}
@@ -220,17 +220,15 @@ func (e *Engine) unlock(sh *shard, s *session) {
 
 // drop removes an absent object that nobody holds.
 func (e *Engine) drop(sh *shard, s *session) {
-	for {
-		w := s.word.Load()
-		if statusOf(w) != absent || w>>pinShift != 0 || w&(bitLocked|bitLatched|bitQueued|bitChanged|bitPending) != 0 {
-			return
-		}
-		if s.word.CompareAndSwap(w, w&^statusMask|uint64(dead)) {
-			sh.remove(e.hash(s.id()), s)
-			if w&bitRinged != 0 {
-				e.memory.Add(-sessionOverhead)
-			}
-			return
+	sh.mu.Lock()
+	w := s.word.Load()
+	dropped := statusOf(w) == absent && w>>pinShift == 0 && w&(bitLocked|bitQueued|bitChanged|bitPending) == 0 &&
+		s.word.CompareAndSwap(w, w&^statusMask|uint64(dead))
+	sh.mu.Unlock()
+	if dropped {
+		sh.remove(e.hash(s.id()), s)
+		if w&bitRinged != 0 {
+			e.memory.Add(-sessionOverhead)
 		}
 	}
 }
@@ -279,7 +277,7 @@ func (e *Engine) lockFor(ctx context.Context, id string, mode txnMode) (s *sessi
 			}
 			pinned = true
 		}
-		err = s.lock(ctx, e)
+		err = s.lock(ctx, e, sh)
 		if pinned {
 			s.unpin() // an absent object is dropped by unlock, below or later
 		}
@@ -289,7 +287,7 @@ func (e *Engine) lockFor(ctx context.Context, id string, mode txnMode) (s *sessi
 		}
 		base, again, err := e.enterSession(sh, s, id, mode)
 		if again {
-			s.unlock()
+			s.unlock(sh)
 			continue
 		}
 		if err != nil {
@@ -319,13 +317,13 @@ func (e *Engine) enterSession(sh *shard, s *session, id string, mode txnMode) (b
 	case live:
 		base = s.priv.Load()
 		if base == nil || base.expires(s.seen.Load(), e.life) <= e.clock.now() || s.status() != live {
-			// Seldom, so exactly: under the latch.
-			s.latch()
+			// Seldom, so exactly: under the mutex.
+			sh.mu.Lock()
 			base = nil
-			if s.status() == live && !e.expireLatched(sh, s) {
+			if s.status() == live && !e.expireLocked(sh, s) {
 				base = s.priv.Load()
 			}
-			s.unlatch()
+			sh.mu.Unlock()
 		}
 	}
 	switch {
@@ -421,14 +419,14 @@ func (e *Engine) snapshot(ctx context.Context, h uint64, id string) (*session, *
 
 // snapshotOf publishes a session's state; nil if it is not alive.
 func (e *Engine) snapshotOf(sh *shard, s *session) (r *record, again bool) {
-	s.latch()
-	defer s.unlatch()
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
 	switch s.status() {
 	case dead, loading:
 		return nil, true
 	case live:
-		if !e.expireLatched(sh, s) {
-			return s.publishLatched(), false
+		if !e.expireLocked(sh, s) {
+			return s.publishLocked(), false
 		}
 	}
 	return nil, false
@@ -444,16 +442,16 @@ func (e *Engine) Touch(ctx context.Context, id string) error {
 		return err
 	}
 	return e.onSession(ctx, id, func(sh *shard, s *session) error {
-		if s.status() != live || e.expireLatched(sh, s) {
+		if s.status() != live || e.expireLocked(sh, s) {
 			return named(ErrNotFound, id)
 		}
 		s.visit()
-		e.touchLatched(sh, s)
+		e.touchLocked(sh, s)
 		return nil
 	})
 }
 
-// onSession calls fn with the session, loaded, under its latch. fn takes no
+// onSession calls fn with the session, loaded, under the mutex of its shard. fn takes no
 // time and calls no user code.
 func (e *Engine) onSession(ctx context.Context, id string, fn func(*shard, *session) error) error {
 	h := e.hash(id)
@@ -468,16 +466,16 @@ func (e *Engine) onSession(ctx context.Context, id string, fn func(*shard, *sess
 			}
 			pinned = true
 		}
-		s.latch()
+		sh.mu.Lock()
 		if st := s.status(); st == dead || st == loading {
-			s.unlatch()
+			sh.mu.Unlock()
 			if pinned {
 				e.unpin(sh, s)
 			}
 			continue
 		}
 		err := fn(sh, s)
-		s.unlatch()
+		sh.mu.Unlock()
 		if pinned || s.status() == absent {
 			if pinned {
 				s.unpin()
@@ -527,14 +525,14 @@ func (e *Engine) Wait(ctx context.Context, id string, after uint64) (Info, error
 			of      *shard
 		)
 		err := e.onSession(ctx, id, func(sh *shard, s *session) error {
-			if s.status() != live || e.expireLatched(sh, s) {
+			if s.status() != live || e.expireLocked(sh, s) {
 				return named(ErrNotFound, id)
 			}
 			if s.priv.Load().version > after {
 				info = e.infoOf(id, s.priv.Load(), s.seen.Load())
 				return nil
 			}
-			x := s.extraLatched()
+			x := s.extraLocked()
 			if x.watch == nil {
 				x.watch = make(chan struct{})
 			}

@@ -40,9 +40,9 @@ func (e *Engine) fetch(ctx context.Context, sh *shard, h uint64, id string, fres
 		if !s.pin() {
 			continue // dead, and about to leave the map
 		}
-		s.latch()
+		sh.mu.Lock()
 		st, x := s.status(), s.extra.Load()
-		s.unlatch()
+		sh.mu.Unlock()
 		if st != loading {
 			return s, nil
 		}
@@ -72,13 +72,13 @@ func (e *Engine) load(sh *shard, h uint64, s *session, x *extra) {
 	r, seen, err := e.readRecord(s.id())
 	<-e.loads
 
-	s.latch()
+	sh.mu.Lock()
 	if s.status() != loading {
 		// Ended unseen by a Delete that did not wait.
 		if r != nil {
-			e.settleBlindLatched(sh, s, r, seen)
+			e.settleBlindLocked(s, r, seen)
 		}
-		s.unlatch()
+		sh.mu.Unlock()
 		close(x.loaded)
 		return
 	}
@@ -95,13 +95,11 @@ func (e *Engine) load(sh *shard, h uint64, s *session, x *extra) {
 		s.mark(bitIndexed)
 		s.setStatus(live)
 		user, _ := r.user()
-		sh.mu.Lock()
 		sh.adoptLocked(s)
 		sh.addUserLocked(user, s)
-		sh.mu.Unlock()
 		e.memory.Add(int64(r.size()) + sessionOverhead)
 	}
-	s.unlatch()
+	sh.mu.Unlock()
 	if err != nil {
 		sh.remove(h, s)
 	}
@@ -109,23 +107,21 @@ func (e *Engine) load(sh *shard, h uint64, s *session, x *extra) {
 	e.evictSome()
 }
 
-// settleBlindLatched makes up for what the end of an unseen session could not do, now
+// settleBlindLocked makes up for what the end of an unseen session could not do, now
 // that its record is known: counts, index, tokens and OnEnd.
-func (e *Engine) settleBlindLatched(sh *shard, s *session, r *record, seen int64) {
+func (e *Engine) settleBlindLocked(s *session, r *record, seen int64) {
 	if s.word.Load()&bitBlind == 0 {
 		return
 	}
 	s.unmark(bitBlind)
 	info := e.infoOf(s.id(), r, seen)
 	if info.User != "" {
-		s.outlivedLatched(info.User)
+		s.outlivedLocked(info.User)
 	}
-	sh.mu.Lock()
 	e.live.sessions.Add(-1)
 	if info.User == "" {
 		e.live.anonymous.Add(-1)
 	}
-	sh.mu.Unlock()
 	e.tokens.remember(e.clock.now(), r)
 	e.ends.push(e, ending{info, ReasonDeleted})
 }

@@ -184,7 +184,7 @@ func (e *Engine) unpinAll(pins []pin) {
 // lockPinned locks a pinned session. A pinned object can still be dead only if
 // it was so before the pin, which pin excludes.
 func (e *Engine) lockPinned(ctx context.Context, p *pin, id string, mode txnMode) (*session, *shard, *record, error) {
-	if err := p.s.lock(ctx, e); err != nil {
+	if err := p.s.lock(ctx, e, p.sh); err != nil {
 		e.unlockFailed(p.sh, p.s, err)
 		return nil, nil, nil, named(err, id)
 	}
@@ -193,7 +193,7 @@ func (e *Engine) lockPinned(ctx context.Context, p *pin, id string, mode txnMode
 		err = named(ErrNotFound, id)
 	}
 	if err != nil {
-		p.s.unlock()
+		p.s.unlock(p.sh)
 		return nil, nil, nil, err
 	}
 	return p.s, p.sh, base, nil
@@ -216,97 +216,65 @@ func (m *many) commit() (out outcome, err error) {
 			writers = append(writers, st)
 		}
 	}
-	for _, st := range m.states {
-		st.s.Own().latch()
+	shards := make([]*shard, len(m.states))
+	for i, st := range m.states {
+		shards[i] = st.sh
 	}
-	out, err = m.commitLatched(writers, durable)
-	for _, st := range m.states {
-		st.s.Own().unlatch()
-	}
-	if err == nil {
-		for _, st := range writers {
-			st.leaveUser()
-		}
-	}
-	return out, err
+	shards = lockShards(shards)
+	defer unlockShards(shards)
+	return m.commitLocked(writers, durable)
 }
 
-func (m *many) commitLatched(writers []*txnState, durable bool) (out outcome, err error) {
+func (m *many) commitLocked(writers []*txnState, durable bool) (out outcome, err error) {
 	e := m.e
+	now := e.clock.now()
 	for _, st := range m.states {
+		if err := st.sh.sealed; err != nil {
+			return outcome{}, err
+		}
 		if st.base == nil && st.destroy {
 			continue
 		}
-		if err := st.checkLatched(e); err != nil {
+		if err := st.checkLocked(e, now); err != nil {
 			return outcome{}, err
 		}
 	}
-	shards := m.lockShards()
-	admitted := 0
-	for _, st := range m.states {
-		if err = st.sh.sealed; err != nil {
-			break
-		}
-	}
-	for ; err == nil && admitted < len(writers); admitted++ {
-		if err = writers[admitted].admitLocked(e); err != nil {
-			break
-		}
-	}
-	if err != nil {
-		for _, st := range writers[:admitted] {
-			st.readmitLocked(e)
-		}
-		unlockShards(shards)
-		return outcome{}, err
-	}
-	now := e.clock.now()
-	type stamp struct {
-		version uint64
-		seen    int64
-	}
-	stamps := make([]stamp, len(writers))
 	for i, st := range writers {
-		stamps[i].version, stamps[i].seen = st.logLocked(e, now)
-	}
-	for _, st := range m.states {
-		if st.destroy && st.base != nil {
-			out.ends = append(out.ends, ending{e.infoOf(st.s.Own().id(), st.base, st.s.Own().seen.Load()), ReasonDeleted})
-			e.logEndLocked(st.sh, st.s.Own(), st.base, now)
+		if err := st.admitLocked(e); err != nil {
+			for _, st := range writers[:i] {
+				st.readmitLocked(e)
+			}
+			return outcome{}, err
 		}
 	}
-	if durable && e.persist != nil {
-		out.wait = e.persist.open
-	}
-	unlockShards(shards)
-	for i, st := range writers {
-		st.applyLatched(stamps[i].version, stamps[i].seen)
+	// From here on nothing fails, and a cut waits: it has all of it or nothing.
+	for _, st := range writers {
+		version, seen := st.logLocked(e, now)
+		st.applyLocked(version, seen)
 	}
 	for _, st := range m.states {
 		switch {
 		case len(writers) > 0 && writers[0] == st: // they are in the order of states
 			writers = writers[1:]
 		case st.destroy && st.base != nil:
-			e.endedLatched(st.s.Own(), ReasonDeleted)
+			out.ends = append(out.ends, e.endLocked(st.sh, st.s.Own(), ReasonDeleted).ends...)
 		case !st.noTouch && st.base != nil:
-			e.touchLatched(st.sh, st.s.Own())
+			e.touchLocked(st.sh, st.s.Own())
 		}
+	}
+	if durable && e.persist != nil {
+		out.wait = e.persist.open
 	}
 	return out, nil
 }
 
-// lockShards takes the mutexes of all shards concerned, in order.
-func (m *many) lockShards() []*shard {
-	index := make([]int, 0, len(m.states))
-	for _, st := range m.states {
-		index = append(index, int(m.e.hash(st.s.Own().id())>>(64-m.e.shardBits)))
-	}
-	slices.Sort(index)
-	index = slices.Compact(index)
-	shards := make([]*shard, len(index))
-	for i, n := range index {
-		shards[i] = m.e.shards[n]
-		shards[i].mu.Lock()
+// lockShards takes the mutexes of the shards, each once and in order, and
+// returns those it took.
+func lockShards(shards []*shard) []*shard {
+	slices.SortFunc(shards, func(a, b *shard) int { return a.index - b.index })
+	shards = slices.Compact(shards)
+	for _, sh := range shards {
+		sh.mu.Lock()
 	}
 	return shards
 }
@@ -336,12 +304,14 @@ func (e *Engine) ViewMany(ctx context.Context, ids []string, fn func([]Txn) erro
 	}
 	defer m.end()
 	defer e.unpinAll(pins)
-	for _, p := range pins {
-		p.s.latch()
+	shards := make([]*shard, len(pins))
+	for i, p := range pins {
+		shards[i] = p.sh
 	}
+	shards = lockShards(shards)
 	missing := ""
 	for i, p := range pins {
-		if p.s.status() != live || e.expireLatched(p.sh, p.s) {
+		if p.s.status() != live || e.expireLocked(p.sh, p.s) {
 			missing = sorted[i]
 			break
 		}
@@ -349,12 +319,10 @@ func (e *Engine) ViewMany(ctx context.Context, ids []string, fn func([]Txn) erro
 	records := make([]*record, len(pins))
 	for i, p := range pins {
 		if missing == "" {
-			records[i] = p.s.publishLatched()
+			records[i] = p.s.publishLocked()
 		}
 	}
-	for _, p := range pins {
-		p.s.unlatch()
-	}
+	unlockShards(shards)
 	if missing != "" {
 		return named(ErrNotFound, missing)
 	}

@@ -61,7 +61,7 @@ func newEngine(opt Options, c *clock, epoch uint64) *Engine {
 		stop:       make(chan struct{}),
 	}
 	for i := range e.shards {
-		e.shards[i] = newShard(epoch)
+		e.shards[i] = newShard(i, epoch)
 	}
 	e.room.open = closedChan
 	e.shutdown.done = make(chan struct{})

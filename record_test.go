@@ -94,7 +94,7 @@ func TestOverwriteDelta(t *testing.T) {
 
 // Ids whose hashes collide are different sessions all the same.
 func TestCollidingIDs(t *testing.T) {
-	sh := newShard(1)
+	sh := newShard(0, 1)
 	ids := []string{"a", "b", strings.Repeat("long", 20), "d"}
 	objects := map[string]*session{}
 	for _, id := range ids {

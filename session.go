@@ -2,7 +2,6 @@ package sessile
 
 import (
 	"context"
-	"runtime"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -73,7 +72,6 @@ type waiter struct {
 // The word.
 const (
 	bitLocked uint64 = 1 << iota
-	bitLatched
 	bitQueued  // extra.queue is not empty
 	bitVisited // used since the eviction hand last passed
 	bitChanged // in the shard's list of changed sessions
@@ -137,22 +135,7 @@ func (s *session) isID(id string) bool {
 	return s.extra.Load().id == id
 }
 
-// latch takes the latch and returns the word as it then was.
-func (s *session) latch() uint64 {
-	for spins := 0; ; spins++ {
-		w := s.word.Load()
-		if w&bitLatched == 0 && s.word.CompareAndSwap(w, w|bitLatched) {
-			return w | bitLatched
-		}
-		if spins > 20 {
-			runtime.Gosched()
-		}
-	}
-}
-
-func (s *session) unlatch() { s.word.And(^bitLatched) }
-
-// mark and unmark set and clear bits that the latch guards.
+// mark and unmark set and clear bits that the mutex guards.
 func (s *session) mark(bits uint64)   { s.word.Or(bits) }
 func (s *session) unmark(bits uint64) { s.word.And(^bits) }
 
@@ -168,8 +151,8 @@ func (s *session) setStatus(st status) {
 
 func (s *session) status() status { return statusOf(s.word.Load()) }
 
-// extraLatched returns the extra part, making it if need be.
-func (s *session) extraLatched() *extra {
+// extraLocked returns the extra part, making it if need be.
+func (s *session) extraLocked() *extra {
 	x := s.extra.Load()
 	if x == nil {
 		x = new(extra)
@@ -221,7 +204,7 @@ const lockSpins = 30
 
 // lock takes the session lock in arrival order. It returns ErrBusy after the
 // engine's LockTimeout or when too many wait, or the context's error.
-func (s *session) lock(ctx context.Context, e *Engine) error {
+func (s *session) lock(ctx context.Context, e *Engine, sh *shard) error {
 	if s.tryLock() {
 		return nil
 	}
@@ -236,15 +219,15 @@ func (s *session) lock(ctx context.Context, e *Engine) error {
 			}
 		}
 	}
-	s.latch()
-	x := s.extraLatched()
+	sh.mu.Lock()
+	x := s.extraLocked()
 	if len(x.queue) >= e.opt.MaxWaiters {
-		s.unlatch()
+		sh.mu.Unlock()
 		e.count.lockRefusals.Add(1)
 		return ErrBusy
 	}
 	if s.tryLock() {
-		s.unlatch()
+		sh.mu.Unlock()
 		return nil
 	}
 	me := &waiter{granted: make(chan struct{})}
@@ -256,7 +239,7 @@ func (s *session) lock(ctx context.Context, e *Engine) error {
 		if w&bitLocked == 0 {
 			// Free: the first in the queue gets it, which need not be this call.
 			if s.word.CompareAndSwap(w, w|bitLocked|bitVisited) {
-				s.grantLatched(x)
+				s.grantLocked(x)
 				break
 			}
 			continue
@@ -265,7 +248,7 @@ func (s *session) lock(ctx context.Context, e *Engine) error {
 			break
 		}
 	}
-	s.unlatch()
+	sh.mu.Unlock()
 
 	e.count.lockWaits.Add(1)
 	timer := time.NewTimer(e.opt.LockTimeout)
@@ -275,7 +258,7 @@ func (s *session) lock(ctx context.Context, e *Engine) error {
 	case <-me.granted:
 		// A context that ended first wins, even where both were seen at once.
 		if err := ctx.Err(); err != nil {
-			s.unlock()
+			s.unlock(sh)
 			return err
 		}
 		return nil
@@ -284,14 +267,14 @@ func (s *session) lock(ctx context.Context, e *Engine) error {
 	case <-timer.C:
 		err = ErrBusy
 	}
-	s.latch()
+	sh.mu.Lock()
 	for i, q := range x.queue {
 		if q == me {
 			x.queue = append(x.queue[:i], x.queue[i+1:]...)
 			if len(x.queue) == 0 {
 				s.unmark(bitQueued)
 			}
-			s.unlatch()
+			sh.mu.Unlock()
 			if err == ErrBusy {
 				e.count.lockTimeouts.Add(1)
 			}
@@ -299,16 +282,16 @@ func (s *session) lock(ctx context.Context, e *Engine) error {
 		}
 	}
 	// It was granted in the same moment: the lock is had.
-	s.unlatch()
+	sh.mu.Unlock()
 	if ctx.Err() != nil {
-		s.unlock()
+		s.unlock(sh)
 		return err
 	}
 	return nil
 }
 
-// grantLatched hands the lock, which is held, to the first waiter.
-func (s *session) grantLatched(x *extra) {
+// grantLocked hands the lock, which is held, to the first waiter.
+func (s *session) grantLocked(x *extra) {
 	first := x.queue[0]
 	copy(x.queue, x.queue[1:])
 	x.queue[len(x.queue)-1] = nil
@@ -323,13 +306,22 @@ func (s *session) grantLatched(x *extra) {
 }
 
 // unlock releases the session lock, or hands it to the next waiter.
-func (s *session) unlock() {
+func (s *session) unlock(sh *shard) {
 	for {
 		w := s.word.Load()
+		if invariants.Enabled {
+			invariants.Assert(w&bitLocked != 0, "%q unlocked twice", s.id())
+		}
 		if w&bitQueued != 0 {
-			s.latch()
-			s.unlockLatched()
-			return
+			sh.mu.Lock()
+			if x := s.extra.Load(); len(x.queue) > 0 {
+				s.grantLocked(x)
+				sh.mu.Unlock()
+				return
+			}
+			s.unmark(bitQueued)
+			sh.mu.Unlock()
+			continue
 		}
 		if s.word.CompareAndSwap(w, w&^bitLocked) {
 			return
@@ -337,30 +329,8 @@ func (s *session) unlock() {
 	}
 }
 
-// unlockLatched releases latch and lock together, or latches off and hands the lock over.
-func (s *session) unlockLatched() {
-	for {
-		w := s.word.Load()
-		if invariants.Enabled {
-			invariants.Assert(w&bitLocked != 0 && w&bitLatched != 0, "%q unlocked twice", s.id())
-		}
-		if w&bitQueued != 0 {
-			if x := s.extra.Load(); len(x.queue) > 0 {
-				s.grantLatched(x)
-				s.unlatch()
-				return
-			}
-			s.unmark(bitQueued)
-			continue
-		}
-		if s.word.CompareAndSwap(w, w&^(bitLocked|bitLatched)) {
-			return
-		}
-	}
-}
-
-// publishLatched returns the state as an immutable record.
-func (s *session) publishLatched() *record {
+// publishLocked returns the state as an immutable record.
+func (s *session) publishLocked() *record {
 	r := s.snap.Load()
 	if r == nil {
 		r = s.priv.Load()
@@ -369,16 +339,16 @@ func (s *session) publishLatched() *record {
 	return r
 }
 
-// wakeLatched wakes those who wait for a new version or the end.
-func (s *session) wakeLatched() {
+// wakeLocked wakes those who wait for a new version or the end.
+func (s *session) wakeLocked() {
 	if x := s.extra.Load(); x != nil && x.watch != nil {
 		close(x.watch)
 		x.watch = nil
 	}
 }
 
-// installLatched replaces the state by one that nobody else has seen.
-func (s *session) installLatched(r *record) {
+// installLocked replaces the state by one that nobody else has seen.
+func (s *session) installLocked(r *record) {
 	s.priv.Store(r)
 	s.snap.Store(nil)
 }

@@ -17,8 +17,9 @@ import (
 // through session.next, which only the map's Compute changes.
 type shard struct {
 	sessions *xsync.MapOf[uint64, *session]
+	index    int // its place among the shards
 
-	_ [64 - 8]byte // the mutex and what each commit touches: a cache line of their own
+	_ [64 - 16]byte // the mutex and what each commit touches: a cache line of their own
 
 	mu sync.Mutex
 	// Guarded by mu. It is the last lock taken: nothing is locked, allocated
@@ -46,8 +47,9 @@ type shard struct {
 // its map entry and bucket share, and its place in the ring.
 const sessionOverhead = 80 + 16 + 32 + 10
 
-func newShard(epoch uint64) *shard {
+func newShard(index int, epoch uint64) *shard {
 	return &shard{
+		index:    index,
 		sessions: xsync.NewMapOfWithHasher[uint64, *session](func(h, seed uint64) uint64 { return h ^ seed }, xsync.WithGrowOnly()),
 		version:  epoch << versionEpochShift,
 		booted:   epoch << versionEpochShift,
@@ -206,16 +208,11 @@ func (sh *shard) evict(e *Engine, most int64) (evicted int) {
 			s.word.And(^bitVisited)
 			continue
 		}
-		if statusOf(w) != live || w>>pinShift != 0 || w&(bitLocked|bitLatched|bitQueued|bitChanged|bitPending) != 0 {
+		if statusOf(w) != live || w>>pinShift != 0 || w&(bitLocked|bitQueued|bitChanged|bitPending) != 0 {
 			continue
 		}
 		if w&bitTouched != 0 {
-			// Its record has an older last-seen (invariant 7). bitChanged is the
-			// latch's, and taking a latch under the mutex is the wrong order: only try.
-			if s.word.CompareAndSwap(w, w|bitLatched) {
-				sh.markChangedLocked(s)
-				s.unlatch()
-			}
+			sh.markChangedLocked(s) // its record has an older last-seen (invariant 7)
 			continue
 		}
 		// One step: it was clean, unlocked and unpinned, and is dead.
@@ -239,7 +236,6 @@ func (sh *shard) evict(e *Engine, most int64) (evicted int) {
 }
 
 // markChangedLocked puts the session into the list that the next checkpoint takes.
-// The caller holds the latch, too.
 func (sh *shard) markChangedLocked(s *session) {
 	w := s.word.Load()
 	if w&bitChanged != 0 {

@@ -191,13 +191,11 @@ func (p *persister) saveTouches(sh *shard) {
 		if s == nil || s.word.Load()&bitTouched == 0 {
 			continue
 		}
-		s.latch()
+		sh.mu.Lock()
 		if s.status() == live {
-			sh.mu.Lock()
 			sh.markChangedLocked(s)
-			sh.mu.Unlock()
 		}
-		s.unlatch()
+		sh.mu.Unlock()
 	}
 }
 

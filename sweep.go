@@ -91,14 +91,14 @@ func (e *Engine) sweepShard(sh *shard) (due int64) {
 		return now // OnEnd does not keep up; expiry is decided by each call all the same
 	}
 	for _, s := range page[:n] {
-		s.latch()
+		sh.mu.Lock()
 		if s.status() == live {
 			at := s.priv.Load().expires(s.seen.Load(), e.life)
-			if at > now || !e.expireLatched(sh, s) {
+			if at > now || !e.expireLocked(sh, s) {
 				due = min(due, at)
 			}
 		}
-		s.unlatch()
+		sh.mu.Unlock()
 		if s.status() == absent {
 			e.drop(sh, s)
 		}
@@ -169,7 +169,7 @@ func (d *diskSweeper) step() {
 		ctx := stopContext{context.Background(), e.stop}
 		_ = e.onSession(ctx, id, func(sh *shard, s *session) error {
 			if s.status() == live {
-				e.expireLatched(sh, s)
+				e.expireLocked(sh, s)
 			}
 			return nil
 		})
@@ -223,7 +223,7 @@ func (n *notifier) backlog() int {
 	return len(n.queue)
 }
 
-// push queues the news of an end. It is called under a latch.
+// push queues the news of an end. It is called under a shard's mutex.
 func (n *notifier) push(e *Engine, end ending) {
 	if e.opt.OnEnd == nil {
 		return

@@ -66,9 +66,9 @@ func (e *Engine) All(ctx context.Context) iter.Seq2[Info, error] {
 
 // infoIfLive describes a hot session.
 func (e *Engine) infoIfLive(sh *shard, s *session) (Info, bool) {
-	s.latch()
-	defer s.unlatch()
-	if s.status() != live || e.expireLatched(sh, s) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if s.status() != live || e.expireLocked(sh, s) {
 		return Info{}, false
 	}
 	return e.infoOf(s.id(), s.priv.Load(), s.seen.Load()), true
