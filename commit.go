@@ -376,7 +376,7 @@ const touchUnlimited = 3600_000
 
 // expireLocked ends the session if its time has come, and reports whether it did.
 func (e *Engine) expireLocked(sh *shard, s *session) bool {
-	if s.priv.Load().expires(s.seen.Load(), e.life) > e.clock.now() {
+	if !s.priv.Load().expired(s.seen.Load(), e.clock.now(), &e.life) {
 		return false
 	}
 	for _, end := range e.endLocked(sh, s, ReasonExpired).ends {

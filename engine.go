@@ -316,7 +316,7 @@ func (e *Engine) enterSession(sh *shard, s *session, id string, mode txnMode) (b
 		return nil, true, nil
 	case live:
 		base = s.priv.Load()
-		if base == nil || base.expires(s.seen.Load(), e.life) <= e.clock.now() || s.status() != live {
+		if base == nil || base.expired(s.seen.Load(), e.clock.now(), &e.life) || s.status() != live {
 			// Seldom, so exactly: under the mutex.
 			sh.mu.Lock()
 			base = nil
@@ -352,7 +352,7 @@ func (e *Engine) View(ctx context.Context, id string, fn func(Txn) error) error 
 	if s != nil {
 		r = s.snap.Load()
 	}
-	if r == nil || r.expires(s.seen.Load(), e.life) <= e.clock.now() {
+	if r == nil || r.expired(s.seen.Load(), e.clock.now(), &e.life) {
 		var err error
 		if s, r, err = e.snapshot(ctx, h, id); err != nil {
 			return err

@@ -34,7 +34,12 @@ var ErrOverflow = errors.New("sessile: integer overflow")
 type Key[T any] struct {
 	name  string
 	codec codec
-	// For codecBinary and codecJSON.
+	coder *coder[T] // for tagBinary and tagJSON
+}
+
+// A coder is the encoding of a type without a fixed one. A Key points to it and
+// stays small, because it is passed by value.
+type coder[T any] struct {
 	encode func(dst []byte, v *T) ([]byte, error)
 	decode func(src []byte, v *T) error
 }
@@ -42,7 +47,7 @@ type Key[T any] struct {
 // codec is how a value is stored.
 type codec struct {
 	tag  byte
-	kind reflect.Kind // of T, for the fixed encodings
+	kind uint8 // the reflect.Kind of T, for the fixed encodings
 }
 
 // The first byte of each value.
@@ -74,25 +79,27 @@ func NewKey[T any](name string) Key[T] {
 	t := reflect.TypeFor[T]()
 	switch kind := t.Kind(); {
 	case t == reflect.TypeFor[time.Time]():
-		k.codec = codec{tagTime, reflect.Struct}
+		k.codec = codec{tag: tagTime}
 	case k.binary():
 	case kind == reflect.String:
-		k.codec = codec{tagString, kind}
+		k.codec = codec{tag: tagString}
 	case kind == reflect.Slice && t.Elem().Kind() == reflect.Uint8:
-		k.codec = codec{tagBytes, kind}
+		k.codec = codec{tag: tagBytes}
 	case kind == reflect.Bool:
-		k.codec = codec{tagBool, kind}
+		k.codec = codec{tag: tagBool}
 	case kind >= reflect.Int && kind <= reflect.Uintptr:
-		k.codec = codec{tagInt, sized(kind)}
+		k.codec = codec{tagInt, uint8(sized(kind))}
 	case kind == reflect.Float32, kind == reflect.Float64:
-		k.codec = codec{tagFloat, kind}
+		k.codec = codec{tagFloat, uint8(kind)}
 	default:
 		k.codec = codec{tag: tagJSON}
-		k.encode = func(dst []byte, v *T) ([]byte, error) {
-			b, err := json.Marshal(v)
-			return append(dst, b...), err
+		k.coder = &coder[T]{
+			encode: func(dst []byte, v *T) ([]byte, error) {
+				b, err := json.Marshal(v)
+				return append(dst, b...), err
+			},
+			decode: func(src []byte, v *T) error { return json.Unmarshal(src, v) },
 		}
-		k.decode = func(src []byte, v *T) error { return json.Unmarshal(src, v) }
 	}
 	return k
 }
@@ -121,12 +128,14 @@ func (k *Key[T]) binary() bool {
 		return false
 	}
 	k.codec = codec{tag: tagBinary}
-	k.encode = func(dst []byte, v *T) ([]byte, error) {
-		return any(v).(encoding.BinaryAppender).AppendBinary(dst)
-	}
-	k.decode = func(src []byte, v *T) error {
-		// The value owns its memory: src is lent by the session.
-		return any(v).(encoding.BinaryUnmarshaler).UnmarshalBinary(append([]byte(nil), src...))
+	k.coder = &coder[T]{
+		encode: func(dst []byte, v *T) ([]byte, error) {
+			return any(v).(encoding.BinaryAppender).AppendBinary(dst)
+		},
+		decode: func(src []byte, v *T) error {
+			// The value owns its memory: src is lent by the session.
+			return any(v).(encoding.BinaryUnmarshaler).UnmarshalBinary(append([]byte(nil), src...))
+		},
 	}
 	return true
 }
@@ -146,6 +155,10 @@ func (k Key[T]) Lookup(tx Txn) (v T, ok bool, err error) {
 	if err != nil || !ok {
 		return v, false, err
 	}
+	if len(b) == 9 && k.codec == (codec{tagInt, uint8(reflect.Int64)}) && b[0] == tagInt { // nearly always
+		*(*uint64)(unsafe.Pointer(&v)) = binary.LittleEndian.Uint64(b[1:])
+		return v, true, nil
+	}
 	if err := k.parse(b, &v); err != nil {
 		var zero T
 		err = fmt.Errorf("sessile: key %q as %T: %w", k.name, zero, err)
@@ -161,43 +174,63 @@ func (k Key[T]) Lookup(tx Txn) (v T, ok bool, err error) {
 // Fixed encodings allocate nothing.
 func (k Key[T]) Set(tx Txn, v T) error {
 	p := unsafe.Pointer(&v)
-	var b [24]byte
-	b[0] = k.codec.tag
 	switch k.codec.tag {
 	case tagInt:
-		return tx.Set(k.name, appendInt(b[:1], loadInt(p, k.codec.kind)))
-	case tagString:
-		s := *(*string)(p)
-		return tx.setTagged(k.name, tagString, unsafe.Slice(unsafe.StringData(s), len(s)))
-	case tagBytes:
-		return tx.setTagged(k.name, tagBytes, *(*[]byte)(p))
-	case tagBool:
-		if *(*bool)(p) {
-			b[1] = 1
+		n := loadInt(p, reflect.Kind(k.codec.kind))
+		size := 8
+		if n.big {
+			size = 9 // the ninth is 0
 		}
-		return tx.Set(k.name, b[:2])
+		b, err := tx.stage(k.name, tagInt, size)
+		if err == nil {
+			b[size-1] = 0
+			binary.LittleEndian.PutUint64(b, n.bits)
+		}
+		return err
+	case tagString:
+		b, err := tx.stage(k.name, tagString, len(*(*string)(p)))
+		copy(b, *(*string)(p))
+		return err
+	case tagBytes:
+		b, err := tx.stage(k.name, tagBytes, len(*(*[]byte)(p)))
+		copy(b, *(*[]byte)(p))
+		return err
+	case tagBool:
+		b, err := tx.stage(k.name, tagBool, 1)
+		if err == nil {
+			b[0] = *(*byte)(p)
+		}
+		return err
 	case tagFloat:
 		f := float64(0)
-		if k.codec.kind == reflect.Float32 {
+		if reflect.Kind(k.codec.kind) == reflect.Float32 {
 			f = float64(*(*float32)(p))
 		} else {
 			f = *(*float64)(p)
 		}
-		return tx.Set(k.name, binary.LittleEndian.AppendUint64(b[:1], math.Float64bits(f)))
+		b, err := tx.stage(k.name, tagFloat, 8)
+		if err == nil {
+			binary.LittleEndian.PutUint64(b, math.Float64bits(f))
+		}
+		return err
 	case tagTime:
-		return tx.Set(k.name, appendTime(b[:1], *(*time.Time)(p)))
+		b, err := tx.stage(k.name, tagTime, 16)
+		if err == nil {
+			putTime(b, *(*time.Time)(p))
+		}
+		return err
 	}
 	return k.setEncoded(tx, v)
 }
 
 func (k Key[T]) setEncoded(tx Txn, v T) error {
-	if k.encode == nil {
+	if k.coder == nil {
 		return fmt.Errorf("%w: the key was not made by NewKey", ErrInvalidKey)
 	}
 	if err := tx.check(true); err != nil {
 		return err
 	}
-	b, err := k.encode([]byte{k.codec.tag}, &v)
+	b, err := k.coder.encode([]byte{k.codec.tag}, &v)
 	if err != nil {
 		return fmt.Errorf("sessile: key %q as %T: %w", k.name, v, err)
 	}
@@ -290,7 +323,7 @@ func (k Key[T]) parse(b []byte, v *T) error {
 		if err != nil {
 			return err
 		}
-		return storeInt(p, k.codec.kind, n)
+		return storeInt(p, reflect.Kind(k.codec.kind), n)
 	case tagString:
 		*(*string)(p) = string(b)
 	case tagBytes:
@@ -305,7 +338,7 @@ func (k Key[T]) parse(b []byte, v *T) error {
 			return errLength
 		}
 		f := math.Float64frombits(binary.LittleEndian.Uint64(b))
-		if k.codec.kind == reflect.Float64 {
+		if reflect.Kind(k.codec.kind) == reflect.Float64 {
 			*(*float64)(p) = f
 		} else if g := float32(f); float64(g) == f || f != f {
 			*(*float32)(p) = g
@@ -327,7 +360,7 @@ func (k Key[T]) parse(b []byte, v *T) error {
 // parseEncoded is apart, so that v stays on the stack of those with a fixed encoding.
 func (k Key[T]) parseEncoded(b []byte, v *T) error {
 	var fresh T
-	if err := k.decode(b, &fresh); err != nil {
+	if err := k.coder.decode(b, &fresh); err != nil {
 		return err
 	}
 	*v = fresh
@@ -359,14 +392,6 @@ func loadInt(p unsafe.Pointer, kind reflect.Kind) wide {
 	}
 	n := *(*uint64)(p)
 	return wide{n, n > math.MaxInt64}
-}
-
-func appendInt(b []byte, n wide) []byte {
-	b = binary.LittleEndian.AppendUint64(b, n.bits)
-	if n.big {
-		b = append(b, 0)
-	}
-	return b
 }
 
 func parseInt(b []byte) (wide, error) {
@@ -423,11 +448,11 @@ func storeInt(p unsafe.Pointer, kind reflect.Kind, n wide) error {
 	return nil
 }
 
-func appendTime(b []byte, t time.Time) []byte {
+func putTime(b []byte, t time.Time) {
 	_, offset := t.Zone()
-	b = binary.LittleEndian.AppendUint64(b, uint64(t.Unix()))
-	b = binary.LittleEndian.AppendUint32(b, uint32(t.Nanosecond()))
-	return binary.LittleEndian.AppendUint32(b, uint32(int32(offset)))
+	binary.LittleEndian.PutUint64(b, uint64(t.Unix()))
+	binary.LittleEndian.PutUint32(b[8:], uint32(t.Nanosecond()))
+	binary.LittleEndian.PutUint32(b[12:], uint32(int32(offset)))
 }
 
 func parseTime(b []byte) (time.Time, error) {

@@ -49,7 +49,7 @@ func newEngine(opt Options, c *clock, epoch uint64) *Engine {
 	n := shardCount()
 	e := &Engine{
 		opt:        opt,
-		life:       lifespan{idle: millis(opt.IdleTimeout), lifetime: millis(opt.Lifetime)},
+		life:       newLifespan(millis(opt.IdleTimeout), millis(opt.Lifetime)),
 		shards:     make([]*shard, n),
 		shardBits:  bits.TrailingZeros(uint(n)),
 		seed:       maphash.MakeSeed(),

@@ -269,7 +269,19 @@ const never = math.MaxInt64
 
 // A lifespan is the engine-wide part of expiry, in ms; negative: none.
 type lifespan struct {
-	idle, lifetime int64
+	idle, lifetime     int64
+	idleOr, lifetimeOr int64 // the same, or longer than anything lasts
+}
+
+func newLifespan(idle, lifetime int64) lifespan {
+	l := lifespan{idle, lifetime, idle, lifetime}
+	if idle < 0 {
+		l.idleOr = never
+	}
+	if lifetime < 0 {
+		l.lifetimeOr = never
+	}
+	return l
 }
 
 // idle returns the idle timeout that holds for the session, in ms; negative: none.
@@ -297,6 +309,14 @@ func (r *record) expires(seen int64, l lifespan) int64 {
 		at = min(at, later(seen, idle))
 	}
 	return at
+}
+
+// expired reports whether the session has ended by now if it was last seen then.
+func (r *record) expired(seen, now int64, l *lifespan) bool {
+	if r.flags&(flagDeadline|flagIdle) == 0 {
+		return now-seen >= l.idleOr || now-r.created >= l.lifetimeOr
+	}
+	return r.expires(seen, *l) <= now
 }
 
 // later adds without overflow.

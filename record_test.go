@@ -127,7 +127,7 @@ func FuzzDecodeRecord(f *testing.F) {
 		if !bytes.Equal(r.appendDisk(nil, seen), b) {
 			t.Fatal("what was decoded is not what it was decoded from")
 		}
-		r.expires(seen, lifespan{1, 1})
+		r.expires(seen, newLifespan(1, 1))
 		r.user()
 		for key, _, ok := r.next(""); ok; key, _, ok = r.next(key) {
 			r.get(key)

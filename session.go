@@ -71,15 +71,15 @@ type waiter struct {
 
 // The word.
 const (
-	bitLocked uint64 = 1 << iota
-	bitQueued  // extra.queue is not empty
-	bitVisited // used since the eviction hand last passed
-	bitChanged // in the shard's list of changed sessions
-	bitPending // captured by a checkpoint that has not written it yet
-	bitTouched // seen is newer than any log entry
-	bitIndexed // the index on disk lists the session under its user
-	bitBlind   // ended without having been loaded
-	bitRinged  // in the shard's ring
+	bitLocked  uint64 = 1 << iota
+	bitQueued         // extra.queue is not empty
+	bitVisited        // used since the eviction hand last passed
+	bitChanged        // in the shard's list of changed sessions
+	bitPending        // captured by a checkpoint that has not written it yet
+	bitTouched        // seen is newer than any log entry
+	bitIndexed        // the index on disk lists the session under its user
+	bitBlind          // ended without having been loaded
+	bitRinged         // in the shard's ring
 
 	statusShift        = 16
 	statusMask  uint64 = 7 << statusShift

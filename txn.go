@@ -128,7 +128,9 @@ func (p *txnStates) end(st *txnState) {
 	st.s.Store(nil)
 	st.sh, st.base, st.ctx, st.next = nil, nil, nil, nil
 	if len(st.staged) > 0 {
-		clear(st.staged)
+		for i := range st.staged {
+			st.staged[i].key, st.staged[i].value = "", nil
+		}
 		st.staged = st.staged[:0]
 		st.arena = st.arena[:0]
 		if cap(st.arena) > arenaKept || cap(st.staged) > 1024 {
@@ -187,13 +189,17 @@ func (t Txn) valid() bool { return t.state != nil && t.state.gen.Load() == t.gen
 
 // check returns the error of a Txn that is used too late, or was never begun, or must not write.
 func (t Txn) check(writes bool) error {
+	if t.valid() && (!writes || t.state.mode != modeView) {
+		return nil
+	}
+	return t.refused()
+}
+
+func (t Txn) refused() error {
 	if !t.valid() {
 		return ErrTxnDone
 	}
-	if writes && t.state.mode == modeView {
-		return ErrReadOnly
-	}
-	return nil
+	return ErrReadOnly
 }
 
 // stagedAt returns the place of key among the staged changes, which are sorted.
@@ -219,7 +225,14 @@ func (st *txnState) lookup(key string) (value []byte, ok bool) {
 
 // checkKey refuses keys that are out of range or the engine's own.
 func checkKey(key string) error {
-	if len(key) == 0 || len(key) > MaxKeyLen || key[0] == 0 && strings.HasPrefix(key, reservedPrefix) {
+	if uint(len(key)-1) < MaxKeyLen && key[0] != 0 {
+		return nil
+	}
+	return checkKeySlow(key)
+}
+
+func checkKeySlow(key string) error {
+	if len(key) == 0 || len(key) > MaxKeyLen || strings.HasPrefix(key, reservedPrefix) {
 		return fmt.Errorf("%w: %d bytes", ErrInvalidKey, len(key))
 	}
 	return nil
@@ -301,34 +314,34 @@ func (t Txn) Set(key string, value []byte) error {
 // change returns the staged change of key, adding it in its place if there is none.
 func (st *txnState) change(key string) *change {
 	i, found := st.stagedAt(key)
-	switch {
+	switch n := len(st.staged); {
 	case found:
 		return &st.staged[i]
-	case i == len(st.staged): // nearly always
-		st.staged = append(st.staged, change{key: key})
+	case i == n && n < cap(st.staged): // nearly always
+		st.staged = st.staged[:n+1]
 	default:
-		st.staged = slices.Insert(st.staged, i, change{key: key})
+		st.staged = slices.Insert(st.staged, i, change{})
 	}
 	c := &st.staged[i]
+	c.key, c.del = key, false
 	c.locate(st.base)
 	return c
 }
 
-// setTagged is Set for a tag byte and a value behind it.
-func (t Txn) setTagged(key string, tag byte, value []byte) error {
+// stage is Set for a tag byte and n bytes that the caller is to fill in.
+func (t Txn) stage(key string, tag byte, n int) ([]byte, error) {
 	if err := t.check(true); err != nil {
-		return err
+		return nil, err
 	}
 	if err := checkKey(key); err != nil {
-		return err
+		return nil, err
 	}
-	if len(value) >= t.state.e.opt.MaxSessionSize {
-		return fmt.Errorf("%w: value of %d bytes", ErrTooLarge, len(value))
+	if n >= t.state.e.opt.MaxSessionSize {
+		return nil, fmt.Errorf("%w: value of %d bytes", ErrTooLarge, n)
 	}
-	c := t.state.stage(key, 1+len(value))
-	c.value[0] = tag
-	copy(c.value[1:], value)
-	return nil
+	value := t.state.stage(key, 1+n).value
+	value[0] = tag
+	return value[1:], nil
 }
 
 // set stages a value. Bytes already staged are never overwritten, because Peek
