@@ -36,7 +36,7 @@ func (e *Engine) check() error {
 			bad("shard %d: %d holes, counted %d", i, holes, sh.holes)
 		}
 		sh.sessions.Range(func(h uint64, s *session) bool {
-			for ; s != nil; s = s.next.Load() {
+			for ; s != nil; s = s.next() {
 				w := s.word.Load()
 				st, r := statusOf(w), s.priv.Load()
 				if w&(bitLocked|bitQueued) != 0 {
@@ -54,8 +54,8 @@ func (e *Engine) check() error {
 				if (r != nil) != (st == live) {
 					bad("%q: status %d, state %v", s.id(), st>>statusShift, r != nil)
 				}
-				if snap := s.snap.Load(); snap != nil && snap != r {
-					bad("%q: the snapshot is not the state", s.id())
+				if w&bitPublished != 0 && r == nil {
+					bad("%q: published without a state", s.id())
 				}
 				if (listed[s] > 0) != (w&bitChanged != 0) || listed[s] > 1 {
 					bad("%q: %d times in the changed list, mark %v", s.id(), listed[s], w&bitChanged != 0)

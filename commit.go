@@ -221,7 +221,7 @@ func (st *txnState) accountLocked(e *Engine) {
 
 // outlivedLocked notes a user under which the index on disk may list the session.
 func (s *session) outlivedLocked(user string) {
-	x := s.extraLocked()
+	x := s.extraOf()
 	if !slices.Contains(x.users, user) {
 		x.users = append(x.users, user)
 	}
@@ -233,7 +233,7 @@ func (st *txnState) applyLocked(version uint64, seen int64) {
 	r := st.next
 	if r == nil {
 		r = s.priv.Load()
-		if s.snap.Load() != nil {
+		if s.word.Load()&bitPublished != 0 {
 			r = r.clone(int(r.room))
 			s.installLocked(r)
 		}
@@ -255,7 +255,7 @@ func (st *txnState) applyLocked(version uint64, seen int64) {
 	if invariants.Enabled {
 		err := r.verify()
 		invariants.Assert(err == nil, "commit of %q: %v", s.id(), err)
-		invariants.Assert(s.snap.Load() == nil, "commit of %q into a published record", s.id())
+		invariants.Assert(s.word.Load()&bitPublished == 0, "commit of %q into a published record", s.id())
 		invariants.Assert(st.base == nil || version > st.base.version || st.next == nil, "version of %q goes back", s.id())
 	}
 	if s.word.Load()&bitTouched != 0 {

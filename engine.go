@@ -23,6 +23,7 @@ type Engine struct {
 	gate       atomic.Uint32 // why writes must not just go on; 0 nearly always
 	opt        Options
 	life       lifespan
+	front      atomic.Pointer[front]
 	shards     []*shard
 	shardBits  int
 	seed       maphash.Seed
@@ -226,7 +227,7 @@ func (e *Engine) drop(sh *shard, s *session) {
 		s.word.CompareAndSwap(w, w&^statusMask|uint64(dead))
 	sh.mu.Unlock()
 	if dropped {
-		sh.remove(e.hash(s.id()), s)
+		e.forget(sh, e.hash(s.id()), s)
 		if w&bitRinged != 0 {
 			e.memory.Add(-sessionOverhead)
 		}
@@ -269,7 +270,7 @@ func (e *Engine) lockFor(ctx context.Context, id string, mode txnMode) (s *sessi
 	h := e.hash(id)
 	sh = e.shardOf(h)
 	for {
-		s = sh.find(h, id)
+		s = e.find(h, id)
 		pinned := false
 		if s == nil || s.status() == loading {
 			if s, err = e.fetch(ctx, sh, h, id, mode == modeCreate); err != nil {
@@ -347,10 +348,10 @@ func (e *Engine) View(ctx context.Context, id string, fn func(Txn) error) error 
 		return err
 	}
 	h := e.hash(id)
-	s := e.shardOf(h).find(h, id)
+	s := e.find(h, id)
 	var r *record
 	if s != nil {
-		r = s.snap.Load()
+		r, _ = s.published()
 	}
 	if r == nil || r.expired(s.seen.Load(), e.clock.now(), &e.life) {
 		var err error
@@ -394,7 +395,7 @@ func (e *Engine) snapshot(ctx context.Context, h uint64, id string) (*session, *
 	}
 	sh := e.shardOf(h)
 	for {
-		s := sh.find(h, id)
+		s := e.find(h, id)
 		pinned := false
 		if s == nil || s.status() == loading {
 			var err error
@@ -457,7 +458,7 @@ func (e *Engine) onSession(ctx context.Context, id string, fn func(*shard, *sess
 	h := e.hash(id)
 	sh := e.shardOf(h)
 	for {
-		s := sh.find(h, id)
+		s := e.find(h, id)
 		pinned := false
 		if s == nil || s.status() == loading {
 			var err error
@@ -532,7 +533,7 @@ func (e *Engine) Wait(ctx context.Context, id string, after uint64) (Info, error
 				info = e.infoOf(id, s.priv.Load(), s.seen.Load())
 				return nil
 			}
-			x := s.extraLocked()
+			x := s.extraOf()
 			if x.watch == nil {
 				x.watch = make(chan struct{})
 			}

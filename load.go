@@ -21,10 +21,7 @@ func (e *Engine) fetch(ctx context.Context, sh *shard, h uint64, id string, fres
 			n.word.Add(pinOne)
 			var x *extra
 			if st == loading {
-				if x = n.extra.Load(); x == nil {
-					x = new(extra)
-					n.extra.Store(x)
-				}
+				x = n.extraOf()
 				x.loaded = make(chan struct{})
 			}
 			var added bool
@@ -101,7 +98,7 @@ func (e *Engine) load(sh *shard, h uint64, s *session, x *extra) {
 	}
 	sh.mu.Unlock()
 	if err != nil {
-		sh.remove(h, s)
+		e.forget(sh, h, s)
 	}
 	close(x.loaded)
 	e.evictSome()

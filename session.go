@@ -9,54 +9,52 @@ import (
 	"github.com/sessile-go/sessile/internal/invariants"
 )
 
-// A session is the one object in memory for an id. It fills 80 bytes; the id
-// lies inside, so that a lookup that found the object in the shard's map touches no further
-// cache line to compare it.
+// A session is the one object in memory for an id. It fills one cache line, the
+// id included, so that a lookup that found the object touches no further line to
+// compare it.
 //
 // Everything that two goroutines race for is in one word: the session lock, the
-// latch, the status, the pins and the marks of eviction and checkpoint. So
-// "evict it if it is clean, unlocked and unpinned" is one compare-and-swap, and
-// so is the release of lock and latch at the end of a commit.
+// status, the pins and the marks of eviction and checkpoint. So "evict it if it is
+// clean, unlocked and unpinned" is one compare-and-swap.
 //
 // # Session lock
 //
 // Held by one writing transaction at a time, callback included. Waiters queue in
 // extra.queue and get it in arrival order, handed over by the one that releases it.
 //
-// # Latch
+// # The shard's mutex
 //
-// Held for nanoseconds, by whoever changes or captures the state. It guards priv
-// (the fields in it, the pointer and what it points to), snap's stores, the status and every mark but
-// visited, and extra. No user code, I/O or waiting happens under it; the shard's mutex
-// may be taken under it, never the other way round.
+// Held for nanoseconds, by whoever changes or captures the state of any of the
+// shard's sessions. It guards priv (the pointer and what it points to), seen, the
+// status, every mark but visited, and extra. No user code, I/O or waiting happens under it. The
+// session lock comes first.
 //
 // # Publishing
 //
-// Commits change priv in place. A reader that finds snap nil takes the latch and
-// publishes priv as snap; from then on that record is immutable, and the next
-// commit works on a clone (snap becomes nil again). So streaks of commits and
-// streaks of reads allocate nothing, and readers never wait for a callback.
+// Commits change priv in place. A reader that finds it unpublished takes the mutex
+// and sets published; from then on that record is immutable, and the next commit
+// installs a clone instead. So streaks of commits and streaks of reads allocate
+// nothing, and readers never wait for a callback. See [session.published] for how a reader sees both as one.
 type session struct {
 	word atomic.Uint64
-	snap atomic.Pointer[record]
-	priv atomic.Pointer[record] // stored under the latch
-	seen atomic.Int64           // last-seen, engine time in ms; stored under the latch
+	priv atomic.Pointer[record] // stored under the mutex
+	seen atomic.Int64           // last-seen, engine time in ms; stored under the mutex
 
 	// The delta of the last commit: its offset in the shard's log buffer and the
 	// number of that buffer. Guarded by the shard's mutex.
 	logAt  uint32
 	logCut uint32
 
-	name  [inlineID]byte          // length+1 and the id; or 0 and the id is extra.id
-	next  atomic.Pointer[session] // with the same hash; changed inside the map's Compute
-	extra atomic.Pointer[extra]   // stored under the latch, or before the object is shared
+	name  [inlineID]byte        // length+1 and the id; or 0 and the id is extra.id
+	extra atomic.Pointer[extra] // see extraOf
 }
 
 const inlineID = 24
 
-// extra is what few sessions need. Guarded by the latch, but for id.
+// extra is what few sessions need. Guarded by the mutex, but for id and next.
 type extra struct {
-	id     string // of more than inlineID-1 bytes; immutable
+	id     string                  // of more than inlineID-1 bytes; immutable
+	next   atomic.Pointer[session] // with the same hash; changed inside the map's Compute
 	queue  []*waiter
 	watch  chan struct{} // closed at the next version or end, for Wait
 	loaded chan struct{} // closed when the load has ended
@@ -71,15 +69,16 @@ type waiter struct {
 
 // The word.
 const (
-	bitLocked  uint64 = 1 << iota
-	bitQueued         // extra.queue is not empty
-	bitVisited        // used since the eviction hand last passed
-	bitChanged        // in the shard's list of changed sessions
-	bitPending        // captured by a checkpoint that has not written it yet
-	bitTouched        // seen is newer than any log entry
-	bitIndexed        // the index on disk lists the session under its user
-	bitBlind          // ended without having been loaded
-	bitRinged         // in the shard's ring
+	bitLocked    uint64 = 1 << iota
+	bitQueued           // extra.queue is not empty
+	bitPublished        // readers may have priv
+	bitVisited          // used since the eviction hand last passed
+	bitChanged          // in the shard's list of changed sessions
+	bitPending          // captured by a checkpoint that has not written it yet
+	bitTouched          // seen is newer than any log entry
+	bitIndexed          // the index on disk lists the session under its user
+	bitBlind            // ended without having been loaded
+	bitRinged           // in the shard's ring
 
 	statusShift        = 16
 	statusMask  uint64 = 7 << statusShift
@@ -87,7 +86,7 @@ const (
 	pinOne      uint64 = 1 << pinShift
 )
 
-// The status changes under the latch.
+// The status changes under the mutex.
 //
 //	loading → absent, live, ended, dead (the load failed)
 //	absent  → live (a creation), dead (nobody holds it)
@@ -151,14 +150,21 @@ func (s *session) setStatus(st status) {
 
 func (s *session) status() status { return statusOf(s.word.Load()) }
 
-// extraLocked returns the extra part, making it if need be.
-func (s *session) extraLocked() *extra {
-	x := s.extra.Load()
-	if x == nil {
-		x = new(extra)
-		s.extra.Store(x)
+// extraOf returns the extra part, making it if need be.
+func (s *session) extraOf() *extra {
+	if x := s.extra.Load(); x != nil {
+		return x
 	}
-	return x
+	s.extra.CompareAndSwap(nil, new(extra))
+	return s.extra.Load()
+}
+
+// next returns the session in the map's chain of equal hashes.
+func (s *session) next() *session {
+	if x := s.extra.Load(); x != nil {
+		return x.next.Load()
+	}
+	return nil
 }
 
 // visit sets the eviction mark; tested first, so that hits on a hot session
@@ -220,7 +226,7 @@ func (s *session) lock(ctx context.Context, e *Engine, sh *shard) error {
 		}
 	}
 	sh.mu.Lock()
-	x := s.extraLocked()
+	x := s.extraOf()
 	if len(x.queue) >= e.opt.MaxWaiters {
 		sh.mu.Unlock()
 		e.count.lockRefusals.Add(1)
@@ -329,14 +335,23 @@ func (s *session) unlock(sh *shard) {
 	}
 }
 
+// published returns the state if readers may have it, else nil, and the word.
+// The pointer is read on both sides of the word: it was the same all the time,
+// because a record that was replaced is never installed again, and installLocked clears the bit
+// before it stores the next pointer. So the bit is this record's.
+func (s *session) published() (*record, uint64) {
+	r := s.priv.Load()
+	w := s.word.Load()
+	if w&(statusMask|bitPublished) != uint64(live)|bitPublished || s.priv.Load() != r {
+		return nil, w
+	}
+	return r, w
+}
+
 // publishLocked returns the state as an immutable record.
 func (s *session) publishLocked() *record {
-	r := s.snap.Load()
-	if r == nil {
-		r = s.priv.Load()
-		s.snap.Store(r)
-	}
-	return r
+	s.mark(bitPublished)
+	return s.priv.Load()
 }
 
 // wakeLocked wakes those who wait for a new version or the end.
@@ -349,6 +364,8 @@ func (s *session) wakeLocked() {
 
 // installLocked replaces the state by one that nobody else has seen.
 func (s *session) installLocked(r *record) {
+	if s.word.Load()&bitPublished != 0 {
+		s.unmark(bitPublished)
+	}
 	s.priv.Store(r)
-	s.snap.Store(nil)
 }

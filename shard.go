@@ -14,7 +14,7 @@ import (
 //
 // The map's key is the hash of the id, so that its entries are small and
 // comparing keys touches no string; sessions whose hashes collide form a chain
-// through session.next, which only the map's Compute changes.
+// through extra.next, which only the map's Compute changes.
 type shard struct {
 	sessions *xsync.MapOf[uint64, *session]
 	index    int // its place among the shards
@@ -44,8 +44,8 @@ type shard struct {
 }
 
 // sessionOverhead is the memory of a hot session beside its record: the object,
-// its map entry and bucket share, and its place in the ring.
-const sessionOverhead = 80 + 16 + 32 + 10
+// its map entry and bucket share, and its places in ring and front.
+const sessionOverhead = 64 + 16 + 32 + 10 + 8
 
 func newShard(index int, epoch uint64) *shard {
 	return &shard{
@@ -64,7 +64,7 @@ const versionEpochShift = 40
 func (sh *shard) find(h uint64, id string) *session {
 	s, _ := sh.sessions.Load(h)
 	for s != nil && !s.isID(id) {
-		s = s.next.Load()
+		s = s.next()
 	}
 	return s
 }
@@ -76,12 +76,12 @@ func (sh *shard) findOrAdd(h uint64, id string, add *session) (s *session, added
 			s, added = add, true
 			return add, false
 		}
-		for s = head; s != nil; s = s.next.Load() {
+		for s = head; s != nil; s = s.next() {
 			if s.isID(id) {
 				return head, false
 			}
 		}
-		add.next.Store(head)
+		add.extraOf().next.Store(head)
 		s, added = add, true
 		return add, false
 	})
@@ -96,12 +96,12 @@ func (sh *shard) remove(h uint64, s *session) {
 			return nil, true
 		}
 		if head == s {
-			next := s.next.Load()
+			next := s.next()
 			return next, next == nil
 		}
-		for p := head; p != nil; p = p.next.Load() {
-			if p.next.Load() == s {
-				p.next.Store(s.next.Load())
+		for p := head; p != nil; p = p.next() {
+			if p.next() == s {
+				p.extraOf().next.Store(s.next())
 				break
 			}
 		}
@@ -220,7 +220,6 @@ func (sh *shard) evict(e *Engine, most int64) (evicted int) {
 			continue
 		}
 		if invariants.Enabled {
-			invariants.Assert(s.snap.Load() == nil || s.snap.Load() == s.priv.Load(), "%q: the snapshot is not the state", s.id())
 			invariants.Assert(e.persist != nil && e.persist.cause() == nil, "%q evicted without a store", s.id())
 		}
 		sh.ring[sh.hand-1] = nil
@@ -229,7 +228,7 @@ func (sh *shard) evict(e *Engine, most int64) (evicted int) {
 		if user, _ := s.priv.Load().user(); user != "" {
 			sh.removeUserLocked(user, s)
 		}
-		sh.remove(e.hash(s.id()), s)
+		e.forget(sh, e.hash(s.id()), s)
 		evicted++
 	}
 	return evicted

@@ -41,6 +41,13 @@ func (e *Engine) sweepLoop() {
 			e.sweepShard(e.shards[next%len(e.shards)])
 			next++
 		}
+		hot := 0
+		for _, sh := range e.shards {
+			sh.mu.Lock()
+			hot += len(sh.ring) - sh.holes
+			sh.mu.Unlock()
+		}
+		e.fitFront(hot)
 		e.evictSome()
 		d.step()
 		timer.Reset(sweepPeriod)
