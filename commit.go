@@ -14,13 +14,13 @@ import (
 //
 //	prepare  under the session lock: locate the changes, check the limits, build
 //	         the next state if they do not fit in place
-//	latch    every session, in order
-//	check    that none has ended or expired since (nothing is applied then)
-//	log      under the mutexes of all shards concerned, taken in order: check the
-//	         seal, then give each session its version and append its delta; mark
-//	         it changed. From here on the commit stands.
+//	mutex    of every shard concerned, in order
+//	check    that no session has ended or expired since, and the seal (nothing is
+//	         applied then)
+//	log      give each session its version and append its delta; mark it changed.
+//	         From here on the commit stands.
 //	apply    put the new state in place
-//	release  latches and session locks
+//	release  mutexes, then session locks
 //
 // So a commit is visible only once it is in the log, and a cut of the log, which
 // takes all those mutexes, has either all of it or nothing (invariants 1 and 4).
@@ -452,7 +452,7 @@ func (e *Engine) endedLocked(s *session, reason Reason) {
 }
 
 // end ends the session of an id for a reason, if it is live and match (nil:
-// any) agrees, seen under its latch. A nil outcome.wait with a nil error means that
+// any) agrees, seen under the mutex. A nil outcome.wait with a nil error means that
 // there is nothing to wait for. The session ends also when its record cannot be read.
 func (e *Engine) end(ctx context.Context, id string, reason Reason, match func(*record) bool) (out outcome, err error) {
 	err = e.onSession(ctx, id, func(sh *shard, s *session) error {

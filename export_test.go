@@ -8,7 +8,7 @@ import (
 
 // Check walks the invariants of an engine that nobody uses meanwhile.
 func Check(e *Engine) error {
-	// The sweeper may hold a latch just now, and checkpoints may run.
+	// The sweeper may work just now, and checkpoints may run.
 	var err error
 	for range 100 {
 		if err = e.check(); err == nil {

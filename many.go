@@ -7,7 +7,7 @@ import (
 )
 
 // A many is a transaction over several sessions: one state for each distinct
-// id, in the order in which locks and latches are taken (by id), so that two of
+// id, in the order in which locks are taken (by id), so that two of
 // them never wait for each other in a circle.
 type many struct {
 	e      *Engine

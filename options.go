@@ -224,10 +224,9 @@ func outOfRange(field string, value any) error {
 	return fmt.Errorf("sessile: Options.%s out of range: %v", field, value)
 }
 
-// shardCount is a power of two, large enough that the shards' log mutexes are
-// seldom contended and that one shard's map grows in well under a
-// millisecond at a million sessions, and small enough that a cut, which takes all the
-// mutexes, costs a few microseconds.
+// shardCount is a power of two, large enough that the shards' mutexes are
+// seldom contended, and small enough that the heads of shards and maps stay in the
+// first-level cache and that a cut, which takes all the mutexes, costs a few microseconds.
 func shardCount() int {
 	n := 16
 	for n < 8*runtime.GOMAXPROCS(0) {

@@ -23,15 +23,15 @@ import (
 // the same code as everything else. The flags say which of them are there, so
 // that the common session without them pays nothing.
 //
-// A record reached through session.snap is immutable. One reached through
-// session.priv is changed in place, under the latch, by the commit of the holder
+// A record that was published is immutable. Any other one that is reached through
+// session.priv is changed in place, under the mutex, by the commit of the holder
 // of the session lock.
 type record struct {
 	version uint64
 	created int64  // engine time, in ms
 	used    uint32 // bytes of fields
 	room    uint32 // bytes there are for fields
-	saved   uint32 // last-seen as last logged, in s after created; guarded by the latch
+	saved   uint32 // last-seen as last logged, in s after created; guarded by the mutex
 	flags   uint16
 	fields  uint16 // number of fields
 }
@@ -121,10 +121,13 @@ func (r *record) find(key string) (at, vlen int, ok bool) {
 	if r == nil {
 		return 0, 0, false
 	}
-	d := r.data()
-	for at < len(d) {
-		k, v := fieldLengths(d[at:])
-		if k == len(key) && string(d[at+fieldHeader:at+fieldHeader+k]) == key {
+	// By pointers: every Get and Set comes through here, and the fields of a record
+	// are known to be whole.
+	data, used := unsafe.Add(unsafe.Pointer(r), recordHeader), int(r.used)
+	for at < used {
+		h := *(*[fieldHeader]byte)(unsafe.Add(data, at))
+		k, v := fieldLengths(h[:])
+		if k == len(key) && unsafe.String((*byte)(unsafe.Add(data, at+fieldHeader)), k) == key {
 			return at, v, true
 		}
 		at += fieldHeader + k + v
@@ -138,8 +141,7 @@ func (r *record) get(key string) ([]byte, bool) {
 	if !ok {
 		return nil, false
 	}
-	start := at + fieldHeader + len(key)
-	return r.data()[start : start+v : start+v], true
+	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(r), recordHeader+at+fieldHeader+len(key))), v), true
 }
 
 // next returns the first field whose key is greater than after, borrowed.
@@ -223,7 +225,7 @@ func merge(base *record, changes []change) *record {
 	r := newRecord(used)
 	var d []byte
 	if base != nil {
-		// saved is left out: it is the latch's, which the caller does not hold.
+		// saved is left out: it is the mutex's, which the caller does not hold.
 		r.version, r.created = base.version, base.created
 		d = base.data()
 	}

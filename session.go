@@ -138,7 +138,7 @@ func (s *session) isID(id string) bool {
 func (s *session) mark(bits uint64)   { s.word.Or(bits) }
 func (s *session) unmark(bits uint64) { s.word.And(^bits) }
 
-// setStatus is called under the latch.
+// setStatus is called under the mutex.
 func (s *session) setStatus(st status) {
 	for {
 		w := s.word.Load()
