@@ -176,7 +176,7 @@ func (e *Engine) update(ctx context.Context, id string, mode txnMode, fn func(Tx
 		return err
 	}
 	st := e.updates.take()
-	st.hold(e, s, sh, base, ctx, mode, placeOf(fn))
+	st.hold(s, sh, base, ctx, mode, placeOf(fn))
 	out, err := e.run(st, fn)
 	return e.settle(ctx, out, err)
 }
@@ -360,26 +360,27 @@ func (e *Engine) View(ctx context.Context, id string, fn func(Txn) error) error 
 		}
 	}
 	s.visit()
+	if fn == nil {
+		fn = func(Txn) error { return nil }
+	}
 	st := e.views.take()
 	st.s.Store(s)
-	st.e, st.base, st.ctx, st.seen = e, r, ctx, s.seen.Load()
-	return e.runView(st, fn)
-}
-
-func (e *Engine) runView(st *txnState, fn func(Txn) error) error {
+	st.base, st.ctx, st.seen = r, ctx, s.seen.Load()
 	defer e.endView(st)
 	gen := st.begin()
 	if e.gate.Load()&gateClosing != 0 {
 		return ErrClosed
 	}
-	if fn == nil {
-		return nil
-	}
 	return fn(Txn{st, gen})
 }
 
 func (e *Engine) endView(st *txnState) {
-	e.views.endView(st)
+	if g := st.gen.Own(); g&1 != 0 {
+		st.gen.Store(g + 1)
+	}
+	st.s.Store(nil)
+	st.base, st.ctx = nil, nil
+	e.views.free.Put(st)
 	if e.gate.Load()&gateClosing != 0 {
 		e.shutdown.poke()
 	}

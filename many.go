@@ -112,7 +112,7 @@ func (e *Engine) runMany(ctx context.Context, sorted, ids []string, mode txnMode
 			return outcome{}, err
 		}
 		st := e.updates.take()
-		st.hold(e, s, sh, base, ctx, mode, placeOf(fn))
+		st.hold(s, sh, base, ctx, mode, placeOf(fn))
 		m.states = append(m.states, st)
 	}
 	if err := m.call(ids, fn); err != nil {
@@ -330,7 +330,7 @@ func (e *Engine) ViewMany(ctx context.Context, ids []string, fn func([]Txn) erro
 		p.s.visit()
 		st := e.views.take()
 		st.s.Store(p.s)
-		st.e, st.base, st.ctx, st.seen = e, records[i], ctx, p.s.seen.Load()
+		st.base, st.ctx, st.seen = records[i], ctx, p.s.seen.Load()
 		m.states = append(m.states, st)
 	}
 	return m.call(ids, fn)

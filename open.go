@@ -60,6 +60,7 @@ func newEngine(opt Options, c *clock, epoch uint64) *Engine {
 		woken:      make(chan struct{}, 1),
 		stop:       make(chan struct{}),
 	}
+	e.updates.e, e.views.e = e, e
 	e.front.Store(newFront(frontMin))
 	for i := range e.shards {
 		e.shards[i] = newShard(i, epoch)

@@ -39,8 +39,9 @@ type txnState struct {
 	s     relaxedPointer[session]
 	place relaxedUint64 // code of the callback, for the log of slow ones
 
+	e *Engine
+
 	// The holder's alone.
-	e       *Engine
 	sh      *shard
 	base    *record // the state at the begin; nil: absent
 	ctx     context.Context
@@ -73,6 +74,7 @@ const (
 // sync.Pool: taking one that this processor used last costs no locked instruction.
 // What the pool lets go to the garbage collector leaves the register.
 type txnStates struct {
+	e    *Engine
 	free sync.Pool
 
 	mu   sync.Mutex
@@ -89,7 +91,7 @@ func (p *txnStates) take() *txnState {
 }
 
 func (p *txnStates) add() *txnState {
-	st := new(txnState)
+	st := &txnState{e: p.e}
 	p.mu.Lock()
 	p.all = append(p.all, weak.Make(st))
 	p.mu.Unlock()
@@ -110,10 +112,10 @@ func (st *txnState) begin() (gen uint64) {
 }
 
 // hold sets what a writing transaction begins with. Its session is locked.
-func (st *txnState) hold(e *Engine, s *session, sh *shard, base *record, ctx context.Context, mode txnMode, place uint64) {
+func (st *txnState) hold(s *session, sh *shard, base *record, ctx context.Context, mode txnMode, place uint64) {
 	st.s.Store(s)
 	st.place.Store(place)
-	st.e, st.sh, st.base, st.ctx = e, sh, base, ctx
+	st.sh, st.base, st.ctx = sh, base, ctx
 	st.seen, st.mode, st.locked = s.seen.Load(), mode, true
 }
 
@@ -138,16 +140,6 @@ func (p *txnStates) end(st *txnState) {
 		}
 	}
 	st.locked, st.durable, st.destroy, st.noTouch = false, false, false, false
-	p.free.Put(st)
-}
-
-// endView is end for what a View has set.
-func (p *txnStates) endView(st *txnState) {
-	if g := st.gen.Own(); g&1 != 0 {
-		st.gen.Store(g + 1)
-	}
-	st.s.Store(nil)
-	st.base, st.ctx = nil, nil
 	p.free.Put(st)
 }
 
