@@ -325,7 +325,9 @@ func (e *Engine) commitNothing(st *txnState) (out outcome, err error) {
 func (e *Engine) commitDestroy(st *txnState) (out outcome, err error) {
 	s, sh := st.s.Own(), st.sh
 	if st.base == nil {
-		return outcome{}, nil // created and destroyed: there never was one
+		// Created and destroyed: there never was one. What is durable is all before it.
+		out.wait, err = e.openGroup(sh)
+		return out, err
 	}
 	sh.mu.Lock()
 	if err = st.checkLocked(e, e.clock.now()); err == nil {

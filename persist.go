@@ -73,6 +73,7 @@ type persister struct {
 	// Guarded by mu.
 	full    chan struct{} // closed while the disk is full
 	isFull  bool
+	failing atomic.Bool   // fail has begun
 	failure error         // the first cause
 	failed  chan struct{} // closed when failure is set
 
@@ -226,16 +227,11 @@ func (p *persister) sealedError() error {
 
 // fail makes a failure of the store final.
 func (p *persister) fail(cause error) {
-	p.mu.Lock()
-	if p.failure != nil {
-		p.mu.Unlock()
+	if p.failing.Swap(true) {
+		<-p.failed
 		return
 	}
-	p.failure = fmt.Errorf("%w: %w", ErrPersistence, cause)
-	err := p.failure
-	close(p.failed)
-	p.mu.Unlock()
-
+	err := fmt.Errorf("%w: %w", ErrPersistence, cause)
 	p.e.gate.Or(gateFailed)
 	for _, sh := range p.e.shards {
 		sh.mu.Lock()
@@ -244,6 +240,11 @@ func (p *persister) fail(cause error) {
 		}
 		sh.mu.Unlock()
 	}
+	// Told last: nothing that begins after a caller has heard of it is committed.
+	p.mu.Lock()
+	p.failure = err
+	close(p.failed)
+	p.mu.Unlock()
 	p.e.count.persistErrors.Add(1)
 	p.e.room.wakeAll(p.e)
 	p.e.opt.Logger.Error("sessile: the store failed; sessions in memory can be read, nothing can be written", "error", cause)

@@ -216,7 +216,8 @@ func (r *recovery) run() error {
 		return err
 	}
 	p.number, p.low = r.last, r.last
-	if r.last != r.low || r.dirty {
+	// When encrypted, the mark too goes under the first key each time.
+	if r.last != r.low || r.dirty || found && p.seal.Encrypted() {
 		if err := r.finish(); err != nil {
 			return err
 		}

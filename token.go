@@ -120,6 +120,17 @@ func (v verifiers) retiredAt(i int, now int64) int64 {
 	return 0
 }
 
+// replaces reports whether the presentation of a verifier will end an older one.
+// The others need not be noted, which would be a commit.
+func (v verifiers) replaces(i int, now int64) bool {
+	for older := range i {
+		if v.retiredAt(older, now) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // prune forgets verifiers that were dead for longer than tokenMemory, and the oldest
 // beyond maxTokens.
 func (v *verifiers) prune(now int64) {
@@ -262,7 +273,7 @@ func (e *Engine) Resolve(ctx context.Context, token string) (Grant, error) {
 		}
 		return Grant{}, ErrNoToken
 	}
-	if v.list[i].presented == 0 && i > 0 {
+	if v.list[i].presented == 0 && v.replaces(i, now) {
 		e.present(ctx, s, hash)
 	}
 	return Grant{ID: id, Epoch: v.epoch}, nil
