@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sessile-go/sessile"
+	"github.com/sessile-go/sessile/internal/store"
 	"github.com/stretchr/testify/require"
 )
 
@@ -28,6 +29,17 @@ func open(t testing.TB, opt sessile.Options) *sessile.Engine {
 	e, err := sessile.Open(opt)
 	require.NoError(t, err)
 	t.Cleanup(func() { finish(t, e) })
+	return e
+}
+
+// openOnMem opens an engine on a disk in memory.
+func openOnMem(t testing.TB, opt sessile.Options) *sessile.Engine {
+	t.Helper()
+	opt.Dir = "in memory"
+	st, err := store.NewMem().Open()
+	require.NoError(t, err)
+	e, err := sessile.OpenOn(opt, st)
+	require.NoError(t, err)
 	return e
 }
 

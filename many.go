@@ -115,6 +115,9 @@ func (e *Engine) runMany(ctx context.Context, sorted, ids []string, mode txnMode
 		st.hold(s, sh, base, ctx, mode, placeOf(fn))
 		m.states = append(m.states, st)
 	}
+	if err := m.begin(mode); err != nil {
+		return outcome{}, err
+	}
 	if err := m.call(ids, fn); err != nil {
 		return outcome{}, err
 	}
@@ -199,6 +202,32 @@ func (e *Engine) lockPinned(ctx context.Context, p *pin, id string, mode txnMode
 	return p.s, p.sh, base, nil
 }
 
+// begin makes what the callback sees a state of one instant: while the later
+// sessions were waited for, an earlier one may have ended, which waits for no lock.
+func (m *many) begin(mode txnMode) error {
+	shards := lockShards(m.shards())
+	defer unlockShards(shards)
+	for _, st := range m.states {
+		if s := st.s.Own(); st.base == nil || s.status() == live && !m.e.expireLocked(st.sh, s) {
+			continue
+		}
+		if mode == modeUpdate {
+			return named(ErrNotFound, st.s.Own().id())
+		}
+		st.base = nil // it is created anew
+	}
+	return nil
+}
+
+// shards returns the shard of each session.
+func (m *many) shards() []*shard {
+	shards := make([]*shard, len(m.states))
+	for i, st := range m.states {
+		shards[i] = st.sh
+	}
+	return shards
+}
+
 // commit makes all of it take effect at one instant.
 func (m *many) commit() (out outcome, err error) {
 	e := m.e
@@ -216,11 +245,7 @@ func (m *many) commit() (out outcome, err error) {
 			writers = append(writers, st)
 		}
 	}
-	shards := make([]*shard, len(m.states))
-	for i, st := range m.states {
-		shards[i] = st.sh
-	}
-	shards = lockShards(shards)
+	shards := lockShards(m.shards())
 	defer unlockShards(shards)
 	return m.commitLocked(writers, durable)
 }
