@@ -3,6 +3,7 @@ package sessile_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand"
 	"os"
 	"path/filepath"
@@ -46,10 +47,10 @@ type linearOutput struct {
 	a, b int64
 }
 
-// linearState is the values of one set; -1 for no session.
+// linearState is the values of one set.
 type linearState [linearInSet]int64
 
-const noSession = -1
+const noSession = math.MinInt64
 
 // step is what a map does.
 func (s linearState) step(in linearInput, out linearOutput) (bool, linearState) {
