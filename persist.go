@@ -250,24 +250,26 @@ func (p *persister) fail(cause error) {
 	p.e.opt.Logger.Error("sessile: the store failed; sessions in memory can be read, nothing can be written", "error", cause)
 }
 
-// setFull notes whether the disk has no room.
+// setFull notes whether the disk has no room. The gate is shut before anybody
+// hears of it: nothing that begins afterwards is let in.
 func (p *persister) setFull(full bool, cause error) {
 	p.mu.Lock()
 	was := p.isFull
 	p.isFull = full
-	if full && !was {
+	switch {
+	case full && !was:
+		p.e.room.shut(p.e, gateDisk)
 		close(p.full)
-	} else if !full && was {
+	case !full && was:
 		p.full = make(chan struct{})
+		p.e.room.clear(p.e, gateDisk)
 	}
 	p.mu.Unlock()
 	switch {
 	case full && !was:
-		p.e.room.shut(p.e, gateDisk)
 		p.e.count.persistErrors.Add(1)
 		p.e.opt.Logger.Error("sessile: disk full; changes are refused until there is room", "error", cause)
 	case !full && was:
-		p.e.room.clear(p.e, gateDisk)
 		p.e.opt.Logger.Info("sessile: the disk has room again")
 	}
 }
