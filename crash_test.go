@@ -191,10 +191,16 @@ func TestCrash(t *testing.T) {
 		crashes, err = strconv.Atoi(s)
 		require.NoError(t, err)
 	}
+	next := rounds(t, crashes)
 	opt := crashOptions
 	opt.Dir = t.TempDir()
 	var steps, saves, ends int64
-	for range crashes {
+	done := 0
+	for {
+		if _, more := next(); !more {
+			break
+		}
+		done++
 		a := crashOnce(t, opt.Dir, time.Duration(5+rand.Intn(150))*time.Millisecond)
 		e, err := sessile.Open(opt)
 		require.NoError(t, err)
@@ -217,8 +223,12 @@ func TestCrash(t *testing.T) {
 		require.EqualValues(t, crashAccounts*crashBalance, total, "transfers are whole")
 		steps, ends = newest, ends+int64(len(a.ended))
 		require.NoError(t, e.Close())
+		if done%20 == 0 {
+			progress("kill: %d crashes, %d steps of history, %d durable ends", done, steps, ends)
+		}
 	}
-	t.Logf("%d crashes, %d steps of history, %d durable ends", crashes, steps, ends)
+	t.Logf("%d crashes, %d steps of history, %d durable ends", done, steps, ends)
+	progress("kill: %d crashes, %d steps of history, %d durable ends", done, steps, ends)
 }
 
 // verifyPrefix checks that the recovered history has no hole, and returns its newest step.

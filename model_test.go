@@ -3,8 +3,10 @@ package sessile_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/sessile-go/sessile"
 	"github.com/sessile-go/sessile/internal/store"
+	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
 
@@ -892,32 +895,48 @@ func (m *machine) full(t *rapid.T) {
 type bubbleTB struct{ testing.TB }
 
 func TestModel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rapid.Check(bubbleTB{t}, func(t *rapid.T) {
-			m := &machine{disk: store.NewMem()}
-			if rapid.Bool().Draw(t, "encrypted") {
-				m.keys = [][]byte{[]byte(strings.Repeat("k", 32)), []byte(strings.Repeat("l", 32))}
-			}
-			m.open(t)
-			defer func() {
-				m.disk.Crash(0)
-				_ = m.e.Close()
-			}()
-			m.durable()
-			actions := map[string]func(*rapid.T){
-				"many": m.many, "viewMany": m.viewMany, "delete": m.delete, "touch": m.touch, "lists": m.lists,
-				"deleteUser": m.deleteUser, "keepNewest": m.keepNewest, "resolve": m.resolve, "wait": m.wait,
-				"flush": m.flush, "evict": m.evict, "sleep": m.sleep, "reopen": m.reopen, "crash": m.crash,
-				"stall": m.stall, "fail": m.fail, "full": m.full,
-			}
-			for i := range 8 {
-				actions[fmt.Sprint("update", i)] = m.update
-			}
-			for name, action := range actions {
-				actions[name] = func(t *rapid.T) { modelSteps.Add(1); action(t) }
-			}
-			t.Repeat(actions)
-		})
-	})
+	next := rounds(t, 1)
+	for n := 1; ; n++ {
+		seed, more := next()
+		if !more || t.Failed() {
+			break
+		}
+		if os.Getenv("SESSILE_FOR") != "" { // rapid takes its seed and length from its flags
+			require.NoError(t, flag.Set("rapid.seed", fmt.Sprint(uint64(seed))))
+			require.NoError(t, flag.Set("rapid.checks", "1000"))
+		}
+		synctest.Test(t, func(t *testing.T) { rapid.Check(bubbleTB{t}, modelRun) })
+		if n%5 == 0 {
+			progress("model: %d steps, %d crashes", modelSteps.Load(), modelCrashes.Load())
+		}
+	}
 	t.Logf("%d steps, %d crashes", modelSteps.Load(), modelCrashes.Load())
+	progress("model: %d steps, %d crashes", modelSteps.Load(), modelCrashes.Load())
+}
+
+// modelRun is one life of a machine.
+func modelRun(t *rapid.T) {
+	m := &machine{disk: store.NewMem()}
+	if rapid.Bool().Draw(t, "encrypted") {
+		m.keys = [][]byte{[]byte(strings.Repeat("k", 32)), []byte(strings.Repeat("l", 32))}
+	}
+	m.open(t)
+	defer func() {
+		m.disk.Crash(0)
+		_ = m.e.Close()
+	}()
+	m.durable()
+	actions := map[string]func(*rapid.T){
+		"many": m.many, "viewMany": m.viewMany, "delete": m.delete, "touch": m.touch, "lists": m.lists,
+		"deleteUser": m.deleteUser, "keepNewest": m.keepNewest, "resolve": m.resolve, "wait": m.wait,
+		"flush": m.flush, "evict": m.evict, "sleep": m.sleep, "reopen": m.reopen, "crash": m.crash,
+		"stall": m.stall, "fail": m.fail, "full": m.full,
+	}
+	for i := range 8 {
+		actions[fmt.Sprint("update", i)] = m.update
+	}
+	for name, action := range actions {
+		actions[name] = func(t *rapid.T) { modelSteps.Add(1); action(t) }
+	}
+	t.Repeat(actions)
 }
