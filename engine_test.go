@@ -564,6 +564,21 @@ func TestEncryption(t *testing.T) {
 	require.EqualValues(t, 2, read(t, e, "a"))
 }
 
+// A key under which nothing is sealed any more can go, also when nothing was
+// written since the new one came.
+func TestKeyIsRetiredWithoutAWrite(t *testing.T) {
+	dir := t.TempDir()
+	key := func(b byte) []byte { return bytes.Repeat([]byte{b}, 32) }
+	for _, keys := range [][][]byte{{key(1)}, {key(2), key(1)}, {key(2)}} {
+		e := open(t, sessile.Options{Dir: dir, EncryptionKeys: keys})
+		if len(keys) == 1 && keys[0][0] == 1 {
+			require.NoError(t, e.CreateID(ctx, "a", nil))
+			require.NoError(t, e.Delete(ctx, "a"))
+		}
+		finish(t, e)
+	}
+}
+
 func TestSlowTransactionIsCountedOnce(t *testing.T) {
 	var log bytes.Buffer
 	e := open(t, sessile.Options{InMemory: true, SlowTxn: time.Millisecond, Logger: slogTo(&log)})

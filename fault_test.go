@@ -333,7 +333,7 @@ func fillDisk(t *testing.T, dir string) {
 	var fs syscall.Statfs_t
 	for {
 		require.NoError(t, syscall.Statfs(dir, &fs))
-		if int64(fs.Bavail)*fs.Bsize < 60<<20 {
+		if int64(fs.Bavail)*int64(fs.Bsize) < 60<<20 {
 			break
 		}
 		_, err := f.Write(make([]byte, 1<<20))

@@ -9,13 +9,13 @@ import (
 // writer does not wait until others see what it stored, so a Store followed by a load
 // of something else may appear in the other order; who needs that order, as Shutdown does,
 // stops the world once.
-type relaxedUint64 struct{ v uint64 }
+type relaxedUint64 struct{ v atomic.Uint64 } // atomic for its alignment
 
 // Load is for all.
-func (r *relaxedUint64) Load() uint64 { return atomic.LoadUint64(&r.v) }
+func (r *relaxedUint64) Load() uint64 { return r.v.Load() }
 
 // Own is for the writer.
-func (r *relaxedUint64) Own() uint64 { return r.v }
+func (r *relaxedUint64) Own() uint64 { return *(*uint64)(unsafe.Pointer(&r.v)) }
 
 // A relaxedPointer is the same for a pointer.
 type relaxedPointer[T any] struct{ p *T }

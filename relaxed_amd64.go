@@ -2,10 +2,12 @@
 
 package sessile
 
+import "unsafe"
+
 // Store is for the writer. On amd64 a plain store is a release store already; the one of
 // sync/atomic is a full fence besides (XCHG), behind which the cache misses of
 // the next call cannot begin while those of this one last.
-func (r *relaxedUint64) Store(v uint64) { r.v = v }
+func (r *relaxedUint64) Store(v uint64) { *(*uint64)(unsafe.Pointer(&r.v)) = v }
 
 // Store is for the writer.
 func (r *relaxedPointer[T]) Store(p *T) { r.p = p }

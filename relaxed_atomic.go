@@ -8,7 +8,7 @@ import (
 )
 
 // Store is for the writer.
-func (r *relaxedUint64) Store(v uint64) { atomic.StoreUint64(&r.v, v) }
+func (r *relaxedUint64) Store(v uint64) { r.v.Store(v) }
 
 // Store is for the writer.
 func (r *relaxedPointer[T]) Store(p *T) {

@@ -80,6 +80,7 @@ type txnStates struct {
 	mu   sync.Mutex
 	all  []weak.Pointer[txnState]
 	gone uint64 // transactions of the states that are no more
+	most uint64 // the greatest number told
 }
 
 // take returns a free state. begin is to follow when its fields are set.
@@ -165,6 +166,12 @@ func (p *txnStates) begun() (n uint64, running int64) {
 		n += (g + 1) / 2
 		running += int64(g & 1)
 	})
+	// A state that has just left the register may not be in gone yet; a counter
+	// does not go back.
+	p.mu.Lock()
+	p.most = max(p.most, n)
+	n = p.most
+	p.mu.Unlock()
 	return n, running
 }
 
