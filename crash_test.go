@@ -2,6 +2,7 @@ package sessile_test
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -68,6 +69,10 @@ func TestCrashChild(t *testing.T) {
 		return func(tx sessile.Txn) error { return counter.Set(tx, v) }
 	}
 	must := func(err error) {
+		if err != nil && os.Getenv("SESSILE_CRASH_DISK") != "" && (errors.Is(err, sessile.ErrPersistence) || errors.Is(err, sessile.ErrDiskFull)) {
+			tell("failed")
+			select {} // the power is gone, and nothing may be told any more
+		}
 		if err != nil {
 			panic(err)
 		}
@@ -137,18 +142,29 @@ type acks struct {
 	durable int64
 	saved   [crashWorkers]int64
 	ended   []string
+	failed  bool   // the disk failed it, and it noticed
+	stderr  string // how it died, if not of SIGKILL
 }
 
-// crashOnce runs the child and kills it after a while.
-func crashOnce(t *testing.T, dir string, after time.Duration) (a acks) {
+// A crash is a child that works on a directory until it is ended.
+type crash struct {
+	dir string
+	env []string
+	end func(child *os.Process) // called a while after the child is ready
+}
+
+// run returns what the child told.
+func (c crash) run(t *testing.T, after time.Duration) (a acks) {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestCrashChild$", "-test.v=false")
-	cmd.Env = append(os.Environ(), "SESSILE_CRASH_DIR="+dir)
-	cmd.Stderr = os.Stderr
+	cmd.Env = append(append(os.Environ(), "SESSILE_CRASH_DIR="+c.dir), c.env...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
 	pipe, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	lines := bufio.NewReader(pipe)
-	var timer *time.Timer
+	ended := make(chan struct{})
+	ready := false
 	for {
 		line, err := lines.ReadString('\n')
 		if err == io.EOF {
@@ -159,7 +175,10 @@ func crashOnce(t *testing.T, dir string, after time.Duration) (a acks) {
 		var id string
 		switch {
 		case line == "ready\n":
-			timer = time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+			ready = true
+			time.AfterFunc(after, func() { c.end(cmd.Process); close(ended) })
+		case line == "failed\n":
+			a.failed = true
 		case scan(line, "durable %d\n", &n):
 			a.durable = max(a.durable, n)
 		case scan(line, "saved %d %d\n", &g, &n):
@@ -171,11 +190,36 @@ func crashOnce(t *testing.T, dir string, after time.Duration) (a acks) {
 		}
 	}
 	err = cmd.Wait()
-	require.NotNil(t, timer, "the child did not begin: %v", err)
+	require.True(t, ready, "the child did not begin: %v\n%s", err, &stderr)
+	<-ended
 	var exit *exec.ExitError
 	require.ErrorAs(t, err, &exit)
-	require.Equal(t, syscall.SIGKILL, exit.Sys().(syscall.WaitStatus).Signal(), "%v", err)
+	if s := exit.Sys().(syscall.WaitStatus); !s.Signaled() || s.Signal() != syscall.SIGKILL {
+		a.stderr = stderr.String() + err.Error()
+	}
 	return a
+}
+
+// verify holds the engine opened after the crash to what the child told, and returns the newest step of its history.
+func (a acks) verify(t *testing.T, e *sessile.Engine) (newest int64) {
+	t.Helper()
+	require.NoError(t, sessile.CheckDisk(e))
+	newest = verifyPrefix(t, e)
+	require.GreaterOrEqual(t, newest, a.durable, "what Flush made durable is there")
+	for g, n := range a.saved {
+		if n > 0 {
+			require.GreaterOrEqual(t, read(t, e, fmt.Sprint("worker", g)), n, "what was saved is there")
+		}
+	}
+	for _, id := range a.ended {
+		require.ErrorIs(t, e.View(ctx, id, nil), sessile.ErrNotFound, "what has ended stays ended")
+	}
+	total := int64(0)
+	for i := range crashAccounts {
+		total += read(t, e, fmt.Sprint("account", i))
+	}
+	require.EqualValues(t, crashAccounts*crashBalance, total, "transfers are whole")
+	return newest
 }
 
 func scan(line, format string, args ...any) bool {
@@ -183,45 +227,36 @@ func scan(line, format string, args ...any) bool {
 	return err == nil && n == len(args)
 }
 
+// many returns how many rounds of a test that takes long are asked for.
+func many(t *testing.T, name string, short int) int {
+	s := os.Getenv(name)
+	if s == "" {
+		return short
+	}
+	n, err := strconv.Atoi(s)
+	require.NoError(t, err)
+	return n
+}
+
 // SESSILE_CRASHES asks for more crashes than the default.
 func TestCrash(t *testing.T) {
-	crashes := 12
-	if s := os.Getenv("SESSILE_CRASHES"); s != "" {
-		var err error
-		crashes, err = strconv.Atoi(s)
-		require.NoError(t, err)
-	}
-	next := rounds(t, crashes)
+	next := rounds(t, many(t, "SESSILE_CRASHES", 12))
 	opt := crashOptions
 	opt.Dir = t.TempDir()
-	var steps, saves, ends int64
-	done := 0
+	c := crash{dir: opt.Dir, end: func(child *os.Process) { _ = child.Kill() }}
+	steps, ends, done := int64(0), 0, 0
 	for {
 		if _, more := next(); !more {
 			break
 		}
 		done++
-		a := crashOnce(t, opt.Dir, time.Duration(5+rand.Intn(150))*time.Millisecond)
+		a := c.run(t, time.Duration(5+rand.Intn(150))*time.Millisecond)
+		require.Empty(t, a.stderr)
 		e, err := sessile.Open(opt)
 		require.NoError(t, err)
-		require.NoError(t, sessile.CheckDisk(e))
-		newest := verifyPrefix(t, e)
-		require.GreaterOrEqual(t, newest, a.durable, "what Flush made durable is there")
-		for g, n := range a.saved {
-			if n > 0 {
-				require.GreaterOrEqual(t, read(t, e, fmt.Sprint("worker", g)), n, "what was saved is there")
-			}
-			saves += n
-		}
-		for _, id := range a.ended {
-			require.ErrorIs(t, e.View(ctx, id, nil), sessile.ErrNotFound, "what has ended stays ended")
-		}
-		total := int64(0)
-		for i := range crashAccounts {
-			total += read(t, e, fmt.Sprint("account", i))
-		}
-		require.EqualValues(t, crashAccounts*crashBalance, total, "transfers are whole")
-		steps, ends = newest, ends+int64(len(a.ended))
+		t.Cleanup(func() { _ = e.Close() })
+		steps = a.verify(t, e)
+		ends += len(a.ended)
 		require.NoError(t, e.Close())
 		if done%20 == 0 {
 			progress("kill: %d crashes, %d steps of history, %d durable ends", done, steps, ends)

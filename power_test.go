@@ -1,0 +1,138 @@
+package sessile_test
+
+import (
+	"errors"
+	"math/rand"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/sessile-go/sessile"
+	"github.com/stretchr/testify/require"
+)
+
+// A loopDisk is an ext4 file system of its own, on a loop device.
+type loopDisk struct {
+	image, dir string
+	mounted    bool
+}
+
+// newLoopDisk makes and mounts one, or skips the test where that cannot be.
+func newLoopDisk(t *testing.T, size int64) *loopDisk {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("power cuts need root, to mount a file system of their own")
+	}
+	if _, err := os.Stat("/dev/loop-control"); err != nil {
+		t.Skip("power cuts need loop devices: ", err)
+	}
+	mkfs, err := exec.LookPath("mkfs.ext4")
+	if err != nil {
+		t.Skip("power cuts need mkfs.ext4 (Debian: e2fsprogs): ", err)
+	}
+	d := &loopDisk{image: filepath.Join(t.TempDir(), "image"), dir: t.TempDir()}
+	f, err := os.Create(d.image)
+	require.NoError(t, err)
+	require.NoError(t, f.Truncate(size))
+	require.NoError(t, f.Close())
+	run(t, mkfs, "-q", "-F", d.image)
+	if out, err := exec.Command("mount", "-o", "loop", d.image, d.dir).CombinedOutput(); err != nil {
+		t.Skipf("power cuts need to mount a loop device: %v: %s", err, out)
+	}
+	d.mounted = true
+	t.Cleanup(func() {
+		if d.mounted { // a test that failed may have left an engine open on it
+			require.NoError(t, syscall.Unmount(d.dir, syscall.MNT_DETACH))
+		}
+	})
+	return d
+}
+
+func run(t *testing.T, name string, args ...string) {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	require.NoError(t, err, "%s %v: %s", name, args, out)
+}
+
+func (d *loopDisk) mount(t *testing.T) {
+	t.Helper()
+	run(t, "mount", "-o", "loop", d.image, d.dir)
+	d.mounted = true
+}
+
+func (d *loopDisk) unmount(t *testing.T) {
+	t.Helper()
+	// A process that was killed leaves its files for a moment longer.
+	require.Eventually(t, func() bool {
+		err := syscall.Unmount(d.dir, 0)
+		return !errors.Is(err, syscall.EBUSY)
+	}, 10*time.Second, time.Millisecond)
+	d.mounted = false
+}
+
+// cut takes the power: what the file system has not yet flushed is lost, and all that
+// is asked of it from now on fails with EIO.
+func (d *loopDisk) cut() error {
+	const (
+		fsIOCShutdown = 0x8004587d // FS_IOC_SHUTDOWN
+		noLogFlush    = 2
+	)
+	f, err := os.Open(d.dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	flags := uint32(noLogFlush)
+	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), fsIOCShutdown, uintptr(unsafe.Pointer(&flags))); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// SESSILE_CUTS asks for more power cuts than the default.
+func TestPowerCut(t *testing.T) {
+	next := rounds(t, many(t, "SESSILE_CUTS", 6))
+	d := newLoopDisk(t, 1<<30)
+	opt := crashOptions
+	opt.Dir = filepath.Join(d.dir, "data")
+	c := crash{dir: opt.Dir, env: []string{"SESSILE_CRASH_DISK=1"}, end: func(child *os.Process) {
+		if err := d.cut(); err != nil {
+			t.Error(err)
+		}
+		// For a moment it works on without a disk: nothing it tells then may be wrong either.
+		time.Sleep(time.Duration(rand.Intn(10)) * time.Millisecond)
+		_ = child.Kill()
+	}}
+	steps, ends, done, noticed, died := int64(0), 0, 0, 0, 0
+	for {
+		if _, more := next(); !more {
+			break
+		}
+		done++
+		a := c.run(t, time.Duration(5+rand.Intn(150))*time.Millisecond)
+		d.unmount(t)
+		d.mount(t)
+		e, err := sessile.Open(opt)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = e.Close() })
+		steps = a.verify(t, e)
+		ends += len(a.ended)
+		require.NoError(t, e.Close())
+		if a.failed {
+			noticed++
+		}
+		if a.stderr != "" {
+			died++
+			t.Log(a.stderr)
+		}
+		if done%20 == 0 {
+			progress("power: %d cuts, %d steps of history, %d durable ends, %d children saw the failure, %d died of it", done, steps, ends, noticed, died)
+		}
+	}
+	t.Logf("%d cuts, %d steps of history, %d durable ends, %d children saw the failure, %d died of it", done, steps, ends, noticed, died)
+	progress("power: %d cuts, %d steps of history, %d durable ends, %d children saw the failure, %d died of it", done, steps, ends, noticed, died)
+}
