@@ -99,21 +99,21 @@ func TestPowerCut(t *testing.T) {
 	d := newLoopDisk(t, 1<<30)
 	opt := crashOptions
 	opt.Dir = filepath.Join(d.dir, "data")
-	c := crash{dir: opt.Dir, env: []string{"SESSILE_CRASH_DISK=1"}, end: func(child *os.Process) {
-		if err := d.cut(); err != nil {
+	c := crash{dir: opt.Dir, end: func(child *os.Process) {
+		// The processor stops before the disk does: ext4 says of a sync that is under
+		// way while it is shut down that it is done, when it is not.
+		if err := errors.Join(child.Signal(syscall.SIGSTOP), d.cut(), child.Kill()); err != nil {
 			t.Error(err)
 		}
-		// For a moment it works on without a disk: nothing it tells then may be wrong either.
-		time.Sleep(time.Duration(rand.Intn(10)) * time.Millisecond)
-		_ = child.Kill()
 	}}
-	steps, ends, done, noticed, died := int64(0), 0, 0, 0, 0
+	steps, ends, done := int64(0), 0, 0
 	for {
 		if _, more := next(); !more {
 			break
 		}
 		done++
 		a := c.run(t, time.Duration(5+rand.Intn(150))*time.Millisecond)
+		require.Empty(t, a.stderr)
 		d.unmount(t)
 		d.mount(t)
 		e, err := sessile.Open(opt)
@@ -122,17 +122,10 @@ func TestPowerCut(t *testing.T) {
 		steps = a.verify(t, e)
 		ends += len(a.ended)
 		require.NoError(t, e.Close())
-		if a.failed {
-			noticed++
-		}
-		if a.stderr != "" {
-			died++
-			t.Log(a.stderr)
-		}
 		if done%20 == 0 {
-			progress("power: %d cuts, %d steps of history, %d durable ends, %d children saw the failure, %d died of it", done, steps, ends, noticed, died)
+			progress("power: %d cuts, %d steps of history, %d durable ends", done, steps, ends)
 		}
 	}
-	t.Logf("%d cuts, %d steps of history, %d durable ends, %d children saw the failure, %d died of it", done, steps, ends, noticed, died)
-	progress("power: %d cuts, %d steps of history, %d durable ends, %d children saw the failure, %d died of it", done, steps, ends, noticed, died)
+	t.Logf("%d cuts, %d steps of history, %d durable ends", done, steps, ends)
+	progress("power: %d cuts, %d steps of history, %d durable ends", done, steps, ends)
 }

@@ -120,7 +120,14 @@ func FuzzDecodeRecord(f *testing.F) {
 	f.Add(merge(nil, []change{{key: "a", value: []byte("1")}}).appendDisk(nil, 5))
 	f.Add([]byte{recordFormat})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, seen, err := decodeRecord(b, 1)
+		var (
+			r    *record
+			seen int64
+			err  error
+		)
+		if n := allocated(func() { r, seen, err = decodeRecord(b, 1) }); n > 1<<20+100*uint64(len(b)) {
+			t.Fatalf("%d bytes made the decoder allocate %d", len(b), n)
+		}
 		if err != nil {
 			return
 		}
@@ -141,18 +148,23 @@ func FuzzDecodeDelta(f *testing.F) {
 	f.Add(appendDelta(nil, deltaCreate, "id", 1, 2, []change{{key: "a", value: []byte("1")}}))
 	f.Add(appendDelta(nil, deltaEnd, "id", 1, 2, nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var r *record
-		for len(b) > 0 {
-			d, rest, err := decodeDelta(b)
-			if err != nil {
-				return
+		n := allocated(func() {
+			var r *record
+			for rest := b; len(rest) > 0; {
+				var d delta
+				var err error
+				if d, rest, err = decodeDelta(rest); err != nil {
+					return
+				}
+				changes, err := d.changesOf(r, nil)
+				if err != nil {
+					return
+				}
+				r = merge(r, changes)
 			}
-			changes, err := d.changesOf(r, nil)
-			if err != nil {
-				return
-			}
-			r = merge(r, changes)
-			b = rest
+		})
+		if square := uint64(len(b)) * uint64(len(b)); n > 1<<20+100*square { // each delta may copy the record
+			t.Fatalf("%d bytes made the decoder allocate %d", len(b), n)
 		}
 	})
 }
