@@ -564,18 +564,28 @@ func decodeDelta(b []byte) (d delta, rest []byte, err error) {
 	return d, b[n:], nil
 }
 
-// changesOf decodes the delta's body into changes located in base.
+// changesOf decodes the delta's body into changes located in base. What they make of
+// base is a record that decodeRecord takes.
 func (d delta) changesOf(base *record, dst []change) ([]change, error) {
+	fields := 0
+	if base != nil {
+		fields = int(base.fields)
+	}
 	for f := range fieldsOf(d.body) {
 		if f.err != nil {
 			return nil, f.err
 		}
 		c := change{key: f.key, value: f.value, del: f.del}
+		if len(dst) > 0 && c.key <= dst[len(dst)-1].key {
+			return nil, fmt.Errorf("%w: log entry's fields out of order", ErrCorrupt)
+		}
 		c.locate(base)
+		_, n := c.grows()
+		fields += n
 		dst = append(dst, c)
 	}
-	if !slices.IsSortedFunc(dst, func(a, b change) int { return strings.Compare(a.key, b.key) }) {
-		return nil, fmt.Errorf("%w: log entry's fields out of order", ErrCorrupt)
+	if fields > MaxKeys {
+		return nil, fmt.Errorf("%w: log entry makes %d fields", ErrCorrupt, fields)
 	}
 	return dst, nil
 }
