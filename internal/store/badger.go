@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	badger "github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -79,6 +78,9 @@ func OpenBadger(dir string, opt BadgerOptions) (Store, error) {
 	if s.mark, s.marked, err = readMark(dir); err != nil {
 		return nil, err
 	}
+	if err := verifyLocked(data); err != nil {
+		return nil, err
+	}
 	o := badger.DefaultOptions(data).
 		WithSyncWrites(true).
 		WithMemTableSize(opt.MemTableSize).
@@ -89,7 +91,7 @@ func OpenBadger(dir string, opt BadgerOptions) (Store, error) {
 		WithMetricsEnabled(false).
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
-		WithChecksumVerificationMode(options.OnTableRead).
+		WithChecksumVerificationMode(options.NoVerification). // see verify
 		WithValueThreshold(min(valueThreshold, opt.MemTableSize*15/100)).
 		WithValueLogFileSize(16 << 20).
 		WithCompactL0OnClose(false).
@@ -140,38 +142,18 @@ func faults(err *error) func() {
 	}
 }
 
-// descriptors is how many files a batch may make Badger open.
-const descriptors = 4
-
 // room returns ErrFull when the disk is below its reserve or descriptors are short.
 func (s *badgerStore) room() error {
 	if s.reserve >= 0 {
-		var fs syscall.Statfs_t
-		if err := syscall.Statfs(s.dir, &fs); err != nil {
-			return fmt.Errorf("statfs %s: %w", s.dir, err)
+		free, err := freeSpace(s.dir)
+		if err != nil {
+			return fmt.Errorf("free space of %s: %w", s.dir, err)
 		}
-		if free := int64(fs.Bavail) * int64(fs.Bsize); free < s.reserve {
+		if free < s.reserve {
 			return fmt.Errorf("%w: %d bytes free, %d in reserve", ErrFull, free, s.reserve)
 		}
 	}
-	var fds [descriptors]int
-	for i := range fds {
-		fd, err := syscall.Open(s.dir, syscall.O_RDONLY|syscall.O_CLOEXEC|syscall.O_DIRECTORY, 0)
-		if err != nil {
-			for _, fd := range fds[:i] {
-				syscall.Close(fd)
-			}
-			if err == syscall.EMFILE || err == syscall.ENFILE {
-				return fmt.Errorf("%w: no file descriptors: %w", ErrFull, err)
-			}
-			return fmt.Errorf("open %s: %w", s.dir, err)
-		}
-		fds[i] = fd
-	}
-	for _, fd := range fds {
-		syscall.Close(fd)
-	}
-	return nil
+	return descriptors(s.dir)
 }
 
 func (s *badgerStore) Limits() Limits { return s.limits }
