@@ -69,10 +69,6 @@ func TestCrashChild(t *testing.T) {
 		return func(tx sessile.Txn) error { return counter.Set(tx, v) }
 	}
 	must := func(err error) {
-		if err != nil && os.Getenv("SESSILE_CRASH_DISK") != "" && (errors.Is(err, sessile.ErrPersistence) || errors.Is(err, sessile.ErrDiskFull)) {
-			tell("failed")
-			select {} // the power is gone, and nothing may be told any more
-		}
 		if err != nil {
 			panic(err)
 		}
@@ -142,21 +138,19 @@ type acks struct {
 	durable int64
 	saved   [crashWorkers]int64
 	ended   []string
-	failed  bool   // the disk failed it, and it noticed
 	stderr  string // how it died, if not of SIGKILL
 }
 
 // A crash is a child that works on a directory until it is ended.
 type crash struct {
 	dir string
-	env []string
 	end func(child *os.Process) // called a while after the child is ready
 }
 
 // run returns what the child told.
 func (c crash) run(t *testing.T, after time.Duration) (a acks) {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestCrashChild$", "-test.v=false")
-	cmd.Env = append(append(os.Environ(), "SESSILE_CRASH_DIR="+c.dir), c.env...)
+	cmd.Env = append(os.Environ(), "SESSILE_CRASH_DIR="+c.dir)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	pipe, err := cmd.StdoutPipe()
@@ -177,8 +171,6 @@ func (c crash) run(t *testing.T, after time.Duration) (a acks) {
 		case line == "ready\n":
 			ready = true
 			time.AfterFunc(after, func() { c.end(cmd.Process); close(ended) })
-		case line == "failed\n":
-			a.failed = true
 		case scan(line, "durable %d\n", &n):
 			a.durable = max(a.durable, n)
 		case scan(line, "saved %d %d\n", &g, &n):

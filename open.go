@@ -12,7 +12,8 @@ import (
 
 // Open opens the directory of the options, or an engine in memory, and recovers
 // what the last life left in the log. It returns ErrDirLocked, ErrDiskFull,
-// ErrCorrupt or ErrUnsupported, wrapped with details, or an error that names the option out of range.
+// ErrPersistence when the directory cannot be read or written, ErrCorrupt or ErrUnsupported, wrapped with details, or an error
+// that names the option out of range.
 func Open(options Options) (*Engine, error) {
 	opt := options.withDefaults()
 	if err := opt.validate(); err != nil {

@@ -21,18 +21,20 @@ type loopDisk struct {
 	mounted    bool
 }
 
+const loopMount = "loop,errors=remount-ro"
+
 // newLoopDisk makes and mounts one, or skips the test where that cannot be.
 func newLoopDisk(t *testing.T, size int64) *loopDisk {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("power cuts need root, to mount a file system of their own")
+		skip(t, "needs root, to mount a file system of its own")
 	}
 	if _, err := os.Stat("/dev/loop-control"); err != nil {
-		t.Skip("power cuts need loop devices: ", err)
+		skip(t, "needs loop devices: %v", err)
 	}
 	mkfs, err := exec.LookPath("mkfs.ext4")
 	if err != nil {
-		t.Skip("power cuts need mkfs.ext4 (Debian: e2fsprogs): ", err)
+		skip(t, "needs mkfs.ext4 (Debian: e2fsprogs): %v", err)
 	}
 	d := &loopDisk{image: filepath.Join(t.TempDir(), "image"), dir: t.TempDir()}
 	f, err := os.Create(d.image)
@@ -40,8 +42,8 @@ func newLoopDisk(t *testing.T, size int64) *loopDisk {
 	require.NoError(t, f.Truncate(size))
 	require.NoError(t, f.Close())
 	run(t, mkfs, "-q", "-F", d.image)
-	if out, err := exec.Command("mount", "-o", "loop", d.image, d.dir).CombinedOutput(); err != nil {
-		t.Skipf("power cuts need to mount a loop device: %v: %s", err, out)
+	if out, err := exec.Command("mount", "-o", loopMount, d.image, d.dir).CombinedOutput(); err != nil {
+		skip(t, "needs to mount a loop device: %v: %s", err, out)
 	}
 	d.mounted = true
 	t.Cleanup(func() {
@@ -60,7 +62,7 @@ func run(t *testing.T, name string, args ...string) {
 
 func (d *loopDisk) mount(t *testing.T) {
 	t.Helper()
-	run(t, "mount", "-o", "loop", d.image, d.dir)
+	run(t, "mount", "-o", loopMount, d.image, d.dir)
 	d.mounted = true
 }
 

@@ -35,12 +35,8 @@ func openStore(opt Options) (store.Store, error) {
 		return st, nil
 	case errors.Is(err, store.ErrLocked):
 		return nil, fmt.Errorf("%w: %s", ErrDirLocked, dir)
-	case errors.Is(err, store.ErrFull):
-		return nil, fmt.Errorf("%w: %w", ErrDiskFull, err)
-	case errors.Is(err, store.ErrCorrupt):
-		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	return nil, fmt.Errorf("sessile: open %s: %w", dir, err)
+	return nil, fmt.Errorf("sessile: open %s: %w", dir, storeError(err))
 }
 
 // newPersister reads what the store says of itself, raises the epoch durably

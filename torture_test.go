@@ -51,3 +51,10 @@ func progress(format string, args ...any) {
 		fmt.Printf("torture: "+format+"\n", args...)
 	}
 }
+
+// skip skips the test, and tells cmd/torture why.
+func skip(t *testing.T, format string, args ...any) {
+	t.Helper()
+	progress("%s was skipped: %s", t.Name(), fmt.Sprintf(format, args...))
+	t.Skipf(format, args...)
+}

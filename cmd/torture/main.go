@@ -2,10 +2,17 @@
 //
 //	go run ./cmd/torture -for 10m all
 //
-// The modes are linear (histories checked for linearizability), model (the engine
-// against a map, on a disk that crashes and fails) and kill (a child process that dies of
-// SIGKILL); all runs one after the other, sharing the time. It prints what it does
-// while it works, the seed, and a summary, and exits with 1 on any violation.
+// The modes are
+//
+//	linear  histories of operations, checked for linearizability
+//	model   the engine against a map, on a disk in memory that crashes and fails
+//	kill    a child process that dies of SIGKILL
+//	power   the same on an ext4 file system that loses what it has not flushed
+//	disk    file systems that are full, read-only, shut down or gone, and flipped bits
+//	all     one after the other, sharing the time
+//
+// It prints what it does while it works, the seed, and a summary, and exits with 1 on any violation.
+// Modes that need root or loop devices say so where they have neither.
 //
 // It builds the package's own test binary, whose short forms of the same tests run in go test.
 package main
@@ -27,6 +34,9 @@ var modes = []struct{ name, test string }{
 	{"linear", "TestLinearizable"},
 	{"model", "TestModel"},
 	{"kill", "TestCrash"},
+	{"power", "TestPowerCut"},
+	{"disk", "TestSickDisk"},
+	{"disk", "TestFlippedBits"},
 }
 
 func main() {
@@ -34,7 +44,7 @@ func main() {
 	seed := flag.Int64("seed", time.Now().UnixNano(), "of all that is drawn")
 	race := flag.Bool("race", false, "under the race detector, with assertions")
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "usage: torture [-for 10m] [-seed n] [-race] all | linear | model | kill ...")
+		fmt.Fprintln(os.Stderr, "usage: torture [-for 10m] [-seed n] [-race] all | linear | model | kill | power | disk ...")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -82,11 +92,17 @@ func run(chosen []string, length time.Duration, seed int64, race bool) error {
 	fmt.Printf("seed %d\n", seed)
 	var summary []string
 	failed := false
+	parts := 0
+	for _, m := range modes {
+		if slices.Contains(chosen, m.name) {
+			parts++
+		}
+	}
 	for _, m := range modes {
 		if !slices.Contains(chosen, m.name) {
 			continue
 		}
-		last, err := runMode(binary, m.test, length/time.Duration(len(chosen)), seed)
+		last, err := runMode(binary, m.test, length/time.Duration(parts), seed)
 		if err != nil {
 			failed = true
 			last = "VIOLATION, or the run broke: " + err.Error() + "; " + last

@@ -21,17 +21,20 @@ import (
 // its own. Read with the clock of an ordinary Badger transaction, a Get waits for every commit in flight;
 // read at the greatest timestamp it does not, and still sees every batch whose Commit has returned.
 //
-// Badger maps its files, so a full disk is a SIGBUS that no code can undo, and so is running out
-// of descriptors fatal to it. Both are therefore looked at before each batch.
+// Badger maps its files, so a disk that is full, read-only or gone is a SIGBUS that no code can undo, and
+// running out of descriptors is fatal to it. All of these are therefore looked at before each batch.
 //
 // SyncWrites makes a commit's own msync part of it. DB.Sync does not do that
 // for commits before a rotation of the memtable, and is never called.
 type badgerStore struct {
-	dir     string
-	reserve int64
-	db      *badger.DB
-	limits  Limits
-	ts      atomic.Uint64 // the last commit timestamp given out
+	dir      string
+	data     string // the part of dir that is Badger's
+	manifest string // a file that is always in it; empty when it is new
+	reserve  int64
+	db       *badger.DB
+	inode    inode // of data; set by the first writable
+	limits   Limits
+	ts       atomic.Uint64 // the last commit timestamp given out
 
 	// Held for reading by each call, for writing by Close: Badger panics when it is
 	// called while it closes.
@@ -41,6 +44,9 @@ type badgerStore struct {
 	mark   uint64
 	marked bool
 }
+
+// An inode says which directory a path leads to.
+type inode struct{ device, number uint64 }
 
 // BadgerOptions configure OpenBadger.
 type BadgerOptions struct {
@@ -70,7 +76,11 @@ func OpenBadger(dir string, opt BadgerOptions) (Store, error) {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return nil, err
 	}
-	s := &badgerStore{dir: dir, reserve: opt.DiskReserve}
+	s := &badgerStore{dir: dir, data: data, reserve: opt.DiskReserve}
+	manifest := filepath.Join(data, badger.ManifestFilename)
+	if _, err := os.Stat(manifest); err == nil {
+		s.manifest = manifest
+	}
 	if err := s.room(); err != nil {
 		return nil, err
 	}
@@ -100,6 +110,7 @@ func OpenBadger(dir string, opt BadgerOptions) (Store, error) {
 	if err != nil {
 		return nil, openError(err)
 	}
+	s.manifest = manifest
 	s.ts.Store(s.db.MaxVersion())
 	// Badger's own bounds are strict, and it adds an entry that ends the transaction.
 	s.limits = Limits{
@@ -122,8 +133,8 @@ func openError(err error) error {
 	switch {
 	case strings.Contains(text, "Cannot acquire directory lock"):
 		return fmt.Errorf("%w: %w", ErrLocked, err)
-	case errors.Is(err, os.ErrPermission), strings.Contains(text, "permission denied"):
-		return err
+	case strings.Contains(text, "permission denied"), strings.Contains(text, "read-only file system"), strings.Contains(text, "input/output error"):
+		return err // nothing is known to be damaged
 	case strings.Contains(text, "no space left"), strings.Contains(text, "too many open files"):
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
@@ -142,7 +153,8 @@ func faults(err *error) func() {
 	}
 }
 
-// room returns ErrFull when the disk is below its reserve or descriptors are short.
+// room returns ErrFull when the disk is below its reserve or descriptors are short, and
+// another error when it cannot be written to at all.
 func (s *badgerStore) room() error {
 	if s.reserve >= 0 {
 		free, err := freeSpace(s.dir)
@@ -153,7 +165,7 @@ func (s *badgerStore) room() error {
 			return fmt.Errorf("%w: %d bytes free, %d in reserve", ErrFull, free, s.reserve)
 		}
 	}
-	return descriptors(s.dir)
+	return s.writable()
 }
 
 func (s *badgerStore) Limits() Limits { return s.limits }

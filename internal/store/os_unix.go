@@ -21,24 +21,42 @@ func freeSpace(dir string) (int64, error) {
 // batchFiles is how many files a batch may make Badger open.
 const batchFiles = 4
 
-// descriptors returns ErrFull when there are none left for a batch.
-func descriptors(dir string) error {
+// writable opens and closes files of the directory as a batch would. It returns ErrFull when there are no
+// descriptors left, and another error when the file system is read-only or shut down, or the
+// directory is not the one that was: a write to a mapped file would end the process then, or be
+// lost.
+func (s *badgerStore) writable() error {
 	var fds [batchFiles]int
+	opened := 0
+	defer func() {
+		for _, fd := range fds[:opened] {
+			syscall.Close(fd)
+		}
+	}()
 	for i := range fds {
-		fd, err := syscall.Open(dir, syscall.O_RDONLY|syscall.O_CLOEXEC|syscall.O_DIRECTORY, 0)
+		path, mode := s.data, syscall.O_RDONLY|syscall.O_DIRECTORY
+		if i > 0 && s.manifest != "" {
+			path, mode = s.manifest, syscall.O_WRONLY
+		}
+		fd, err := syscall.Open(path, mode|syscall.O_CLOEXEC, 0)
+		if err == syscall.EMFILE || err == syscall.ENFILE {
+			return fmt.Errorf("%w: no file descriptors: %w", ErrFull, err)
+		}
 		if err != nil {
-			for _, fd := range fds[:i] {
-				syscall.Close(fd)
-			}
-			if err == syscall.EMFILE || err == syscall.ENFILE {
-				return fmt.Errorf("%w: no file descriptors: %w", ErrFull, err)
-			}
-			return fmt.Errorf("open %s: %w", dir, err)
+			return &os.PathError{Op: "open", Path: path, Err: err}
 		}
 		fds[i] = fd
+		opened++
 	}
-	for _, fd := range fds {
-		syscall.Close(fd)
+	var dir syscall.Stat_t
+	if err := syscall.Fstat(fds[0], &dir); err != nil {
+		return &os.PathError{Op: "stat", Path: s.data, Err: err}
+	}
+	if s.inode == (inode{}) {
+		s.inode = inode{uint64(dir.Dev), dir.Ino}
+	}
+	if s.inode != (inode{uint64(dir.Dev), dir.Ino}) {
+		return fmt.Errorf("%s is another directory than the one that was opened", s.data)
 	}
 	return nil
 }
