@@ -374,6 +374,31 @@ func (e *Engine) View(ctx context.Context, id string, fn func(Txn) error) error 
 	return fn(Txn{st, gen})
 }
 
+// ViewEmpty runs fn on a session that does not exist and is not made: it has no id and no
+// keys. It is for callers that show a visitor without a session what a new one would hold. It returns
+// fn's error as it is, ErrClosed, or the context's error.
+func (e *Engine) ViewEmpty(ctx context.Context, fn func(Txn) error) error {
+	ctx = background(ctx)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if fn == nil {
+		fn = func(Txn) error { return nil }
+	}
+	st := e.views.take()
+	st.s.Store(noSession)
+	st.base, st.ctx, st.seen = nil, ctx, 0
+	defer e.endView(st)
+	gen := st.begin()
+	if e.gate.Load()&gateClosing != 0 {
+		return ErrClosed
+	}
+	return fn(Txn{st, gen})
+}
+
+// noSession is what ViewEmpty shows.
+var noSession = newSession("", dead)
+
 func (e *Engine) endView(st *txnState) {
 	if g := st.gen.Own(); g&1 != 0 {
 		st.gen.Store(g + 1)

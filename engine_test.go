@@ -165,6 +165,61 @@ func TestViewSeesTheCommittedState(t *testing.T) {
 	})
 }
 
+func TestViewEmpty(t *testing.T) {
+	e := open(t, sessile.Options{InMemory: true})
+	require.NoError(t, e.CreateID(ctx, "a", nil))
+	key := sessile.NewKey[int64]("n")
+	var kept sessile.Txn
+	require.NoError(t, e.ViewEmpty(ctx, func(tx sessile.Txn) error {
+		kept = tx
+		n, ok, err := key.Lookup(tx)
+		require.NoError(t, err)
+		require.False(t, ok)
+		require.Zero(t, n)
+		require.Zero(t, tx.Info())
+		require.Empty(t, tx.ID())
+		require.Zero(t, tx.Len())
+		require.Zero(t, tx.Epoch())
+		for range tx.All() {
+			t.Error("it has no keys")
+		}
+		require.False(t, tx.Changed())
+		require.ErrorIs(t, key.Set(tx, 1), sessile.ErrReadOnly)
+		return e.View(tx.Context(), "a", nil)
+	}))
+	require.ErrorIs(t, key.Set(kept, 1), sessile.ErrTxnDone)
+	require.EqualValues(t, 1, e.Stats().Sessions)
+	cause := errors.New("cause")
+	require.Equal(t, cause, e.ViewEmpty(ctx, func(sessile.Txn) error { return cause }))
+	require.NoError(t, e.ViewEmpty(ctx, nil))
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	require.ErrorIs(t, e.ViewEmpty(gone, nil), context.Canceled)
+	require.NoError(t, e.Close())
+	require.ErrorIs(t, e.ViewEmpty(ctx, nil), sessile.ErrClosed)
+}
+
+func TestChanged(t *testing.T) {
+	e := open(t, sessile.Options{InMemory: true})
+	for name, fn := range map[string]func(sessile.Txn) error{
+		"set":      func(tx sessile.Txn) error { return tx.Set("a", nil) },
+		"user":     func(tx sessile.Txn) error { return tx.SetUser("u") },
+		"reserved": func(tx sessile.Txn) error { return tx.Set("\x00a", nil) },
+		"token":    func(tx sessile.Txn) error { _, err := tx.NewToken(sessile.TokenLogin); return err },
+		"destroy":  sessile.Txn.Destroy,
+	} {
+		require.NoError(t, e.CreateID(ctx, name, func(tx sessile.Txn) error {
+			require.False(t, tx.Changed())
+			require.NoError(t, tx.Delete("absent"))
+			require.False(t, tx.Changed())
+			require.NoError(t, fn(tx))
+			require.True(t, tx.Changed(), name)
+			return nil
+		}))
+	}
+	require.False(t, sessile.Txn{}.Changed())
+}
+
 func TestAllWhileChanging(t *testing.T) {
 	e := open(t, sessile.Options{InMemory: true})
 	id := create(t, e, func(tx sessile.Txn) error {

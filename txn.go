@@ -518,6 +518,23 @@ func (t Txn) Destroy() error {
 	return nil
 }
 
+// Changed reports whether the commit would change a session that exists: something is staged, or Destroy was called. That
+// a key is deleted which the session does not have is no change.
+func (t Txn) Changed() bool {
+	if !t.valid() {
+		return false
+	}
+	if t.state.destroy {
+		return true
+	}
+	for i := range t.state.staged {
+		if !t.state.staged[i].void() {
+			return true
+		}
+	}
+	return false
+}
+
 // Durable makes the verb return only when this commit is on disk, and all
 // before it. If that cannot be confirmed the verb returns ErrDurabilityUnknown, and the commit stands.
 func (t Txn) Durable() {
