@@ -183,7 +183,7 @@ func TestViewEmpty(t *testing.T) {
 		for range tx.All() {
 			t.Error("it has no keys")
 		}
-		require.False(t, tx.Changed())
+		require.Zero(t, tx.Changes())
 		require.ErrorIs(t, key.Set(tx, 1), sessile.ErrReadOnly)
 		return e.View(tx.Context(), "a", nil)
 	}))
@@ -199,25 +199,28 @@ func TestViewEmpty(t *testing.T) {
 	require.ErrorIs(t, e.ViewEmpty(ctx, nil), sessile.ErrClosed)
 }
 
-func TestChanged(t *testing.T) {
+func TestChanges(t *testing.T) {
 	e := open(t, sessile.Options{InMemory: true})
-	for name, fn := range map[string]func(sessile.Txn) error{
-		"set":      func(tx sessile.Txn) error { return tx.Set("a", nil) },
-		"user":     func(tx sessile.Txn) error { return tx.SetUser("u") },
-		"reserved": func(tx sessile.Txn) error { return tx.Set("\x00a", nil) },
-		"token":    func(tx sessile.Txn) error { _, err := tx.NewToken(sessile.TokenLogin); return err },
-		"destroy":  sessile.Txn.Destroy,
-	} {
-		require.NoError(t, e.CreateID(ctx, name, func(tx sessile.Txn) error {
-			require.False(t, tx.Changed())
-			require.NoError(t, tx.Delete("absent"))
-			require.False(t, tx.Changed())
-			require.NoError(t, fn(tx))
-			require.True(t, tx.Changed(), name)
-			return nil
-		}))
-	}
-	require.False(t, sessile.Txn{}.Changed())
+	require.NoError(t, e.CreateID(ctx, "a", func(tx sessile.Txn) error {
+		require.Zero(t, tx.Changes())
+		require.NoError(t, tx.Delete("absent"))
+		require.Zero(t, tx.Changes())
+		for i, fn := range []func() error{
+			func() error { return tx.Set("a", nil) },
+			func() error { return tx.Set("\x00a", nil) },
+			func() error { return tx.SetUser("u") },
+			func() error { return tx.SetIdleTimeout(time.Hour) },
+			func() error { _, err := tx.NewToken(sessile.TokenLogin); return err },
+		} {
+			require.NoError(t, fn())
+			require.NoError(t, fn())
+			require.Equal(t, i+1, tx.Changes())
+		}
+		require.NoError(t, tx.Delete("a"))
+		require.Equal(t, 4, tx.Changes())
+		return nil
+	}))
+	require.Zero(t, sessile.Txn{}.Changes())
 }
 
 func TestAllWhileChanging(t *testing.T) {

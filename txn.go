@@ -518,21 +518,18 @@ func (t Txn) Destroy() error {
 	return nil
 }
 
-// Changed reports whether the commit would change a session that exists: something is staged, or Destroy was called. That
-// a key is deleted which the session does not have is no change.
-func (t Txn) Changed() bool {
+// Changes returns how many keys the commit would change, those that the session keeps for its
+// user, its tokens and its timeouts included. That a key is deleted which the session does not have is no change.
+func (t Txn) Changes() (n int) {
 	if !t.valid() {
-		return false
-	}
-	if t.state.destroy {
-		return true
+		return 0
 	}
 	for i := range t.state.staged {
 		if !t.state.staged[i].void() {
-			return true
+			n++
 		}
 	}
-	return false
+	return n
 }
 
 // Durable makes the verb return only when this commit is on disk, and all
