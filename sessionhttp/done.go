@@ -1,0 +1,105 @@
+package sessionhttp
+
+import (
+	"context"
+
+	"github.com/sessile-go/sessile"
+)
+
+// Done returns a channel that is closed when the handle may no longer be used: the session has ended, or a login elsewhere
+// has replaced its token; also when the request's context ends (or that of [Manager.Open]), or the engine closes. A stream
+// selects on it, and ends. For a hijacked connection, which outlives its request, it is not closed with the request; Close then
+// ends what waits for it.
+func (s *Session) Done() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done == nil {
+		s.done = make(chan struct{})
+		if s.m == nil {
+			close(s.done)
+			return s.done
+		}
+		ctx, stop := context.WithCancel(context.WithoutCancel(s.base))
+		s.stop = stop
+		context.AfterFunc(s.base, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if !s.long {
+				stop()
+			}
+		})
+		go s.watch(ctx, s.done)
+	}
+	return s.done
+}
+
+// Close closes Done. The handle can still be used.
+func (s *Session) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stop != nil {
+		s.stop()
+	}
+}
+
+// hijacked lets the handle outlive its request.
+func (s *Session) hijacked() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.long = true
+}
+
+// watch closes done when the handle's grant has ended.
+func (s *Session) watch(ctx context.Context, done chan struct{}) {
+	defer close(done)
+	for {
+		g, ok, _, err := s.proven(ctx, false)
+		if err != nil {
+			return
+		}
+		if !ok {
+			if !s.awaitTurn(ctx, g) {
+				return
+			}
+			continue
+		}
+		var version uint64
+		err = s.m.engine.View(ctx, g.ID, func(tx sessile.Txn) error {
+			if tx.Epoch() != g.Epoch {
+				return errEpoch
+			}
+			version = tx.Info().Version
+			return nil
+		})
+		if err == nil {
+			_, err = s.m.engine.Wait(ctx, g.ID, version)
+		}
+		if err == nil {
+			continue
+		}
+		// A login of this handle's own, to another user perhaps, goes on with another grant.
+		if again, _ := s.overtaken(g); !again || ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// awaitTurn waits until a handle without a session has one, or a new state.
+func (s *Session) awaitTurn(ctx context.Context, g sessile.Grant) bool {
+	s.mu.Lock()
+	if s.state != absent {
+		s.mu.Unlock()
+		return true
+	}
+	if s.turn == nil {
+		s.turn = make(chan struct{})
+	}
+	turn := s.turn
+	s.mu.Unlock()
+	select {
+	case <-turn:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
