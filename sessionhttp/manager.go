@@ -88,6 +88,11 @@ func FromContext(ctx context.Context) *Session {
 	return &Session{}
 }
 
+// NewContext returns a context in which FromContext finds the handle: for transports that use [Manager.Open].
+func NewContext(ctx context.Context, s *Session) context.Context {
+	return &requestContext{ctx, s}
+}
+
 // Open returns the session that the values of a request's Cookie headers prove, for transports other than
 // net/http. setCookie is called, never twice at once, when a cookie is to be sent, and must not use the handle; with nil none can be, and what would need one
 // is ErrHeadersSent, as it is after [Session.Seal]. The handle is usable for as long as the connection lives; ctx ends what Done
