@@ -2,6 +2,7 @@ package sessionhttp
 
 import (
 	"context"
+	"errors"
 
 	"github.com/sessile-go/sessile"
 )
@@ -33,6 +34,33 @@ func (s *Session) Done() <-chan struct{} {
 	return s.done
 }
 
+// Wait returns when the session's version is greater than after, at once if it already is: for streams that show a session
+// as it changes, with [sessile.Info.Version] of what they showed last. It returns the errors of View, so it also ends when the session does.
+func (s *Session) Wait(ctx context.Context, after uint64) (info sessile.Info, err error) {
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	for {
+		var id string
+		err := s.View(ctx, func(tx sessile.Txn) error {
+			info, id = tx.Info(), tx.ID()
+			return nil
+		})
+		if err != nil || info.Version > after {
+			return info, err
+		}
+		if id == "" {
+			if !s.awaitTurn(ctx) {
+				return info, ctx.Err()
+			}
+			continue
+		}
+		if _, err := s.m.engine.Wait(ctx, id, after); err != nil && !errors.Is(err, sessile.ErrNotFound) {
+			return info, err
+		}
+	}
+}
+
 // Close closes Done. The handle can still be used.
 func (s *Session) Close() {
 	s.mu.Lock()
@@ -58,7 +86,7 @@ func (s *Session) watch(ctx context.Context, done chan struct{}) {
 			return
 		}
 		if !ok {
-			if !s.awaitTurn(ctx, g) {
+			if !s.awaitTurn(ctx) {
 				return
 			}
 			continue
@@ -85,7 +113,7 @@ func (s *Session) watch(ctx context.Context, done chan struct{}) {
 }
 
 // awaitTurn waits until a handle without a session has one, or a new state.
-func (s *Session) awaitTurn(ctx context.Context, g sessile.Grant) bool {
+func (s *Session) awaitTurn(ctx context.Context) bool {
 	s.mu.Lock()
 	if s.state != absent {
 		s.mu.Unlock()

@@ -2,6 +2,7 @@ package sessionhttp_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -308,4 +309,45 @@ func TestOuterCodeAnswers(t *testing.T) {
 		require.Len(t, res.Header["Set-Cookie"], 1-i)
 	}
 	require.EqualValues(t, 1, e.Stats().Sessions)
+}
+
+func TestWait(t *testing.T) {
+	e := openEngine(t, sessile.Options{})
+	m, err := sessionhttp.New(e, sessionhttp.Options{})
+	require.NoError(t, err)
+	n := 0
+	s, err := m.Open(ctx, nil, setCounter(&n))
+	require.NoError(t, err)
+	waits := func(after uint64) chan sessile.Info {
+		got := make(chan sessile.Info, 1)
+		go func() {
+			info, _ := s.Wait(ctx, after)
+			got <- info
+		}()
+		return got
+	}
+	made := waits(0)
+	require.NoError(t, s.Update(ctx, increment))
+	first := <-made
+	require.NotZero(t, first.Version)
+	again, err := s.Wait(ctx, 0)
+	require.NoError(t, err)
+	require.Equal(t, first.Version, again.Version)
+	next := waits(first.Version)
+	require.NoError(t, s.Login(ctx, "ann", nil))
+	require.Equal(t, "ann", (<-next).User)
+	ended := make(chan error)
+	version := func() uint64 { i, _ := s.Wait(ctx, 0); return i.Version }()
+	go func() {
+		_, err := s.Wait(ctx, version)
+		ended <- err
+	}()
+	require.NoError(t, s.Logout(ctx))
+	require.ErrorIs(t, <-ended, sessile.ErrEnded)
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	s, err = m.Open(ctx, nil, nil)
+	require.NoError(t, err)
+	_, err = s.Wait(gone, 0)
+	require.ErrorIs(t, err, context.Canceled)
 }

@@ -1,5 +1,5 @@
 // Command shop is a small shop that shows what Sessile is for: carts to which
-// overlapping requests add, logins and logouts, and nothing lost.
+// overlapping requests add, logins and logouts, a live view of the cart, and nothing lost.
 //
 //	go run ./examples/shop          serves it on 127.0.0.1:8080
 //	go run ./examples/shop -check   tries it out, crash included, without a person
@@ -68,11 +68,16 @@ func serve(addr, dir string) error {
 	if err != nil {
 		return err
 	}
+	shop, err := newShop(engine)
+	if err != nil {
+		return errors.Join(err, engine.Close())
+	}
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return errors.Join(err, engine.Close())
 	}
-	server := &http.Server{Handler: newShop(engine).handler(), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: shop.handler(), ReadHeaderTimeout: 5 * time.Second}
+	server.RegisterOnShutdown(shop.endStreams) // they would go on for as long as their sessions do
 	stop, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 	done := make(chan error, 1)

@@ -5,12 +5,15 @@ import (
 	"embed"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"html/template"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/sessile-go/sessile"
+	"github.com/sessile-go/sessile/sessionhttp"
 )
 
 //go:embed web
@@ -21,8 +24,9 @@ var page = template.Must(template.ParseFS(web, "web/shop.html"))
 // What a session holds. Each article in the cart is a key of its own; that two
 // requests change the cart at once is no reason for care.
 var (
-	total  = sessile.NewKey[int64]("total")
-	orders = sessile.NewKey[int64]("orders")
+	total   = sessile.NewKey[int64]("total")
+	orders  = sessile.NewKey[int64]("orders")
+	browser = sessile.NewKey[string]("browser")
 )
 
 func quantity(sku string) sessile.Key[int64] { return sessile.NewKey[int64]("cart/" + sku) }
@@ -38,115 +42,82 @@ var articles = []article{
 }
 
 func known(sku string) bool {
-	for _, a := range articles {
-		if a.SKU == sku {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(articles, func(a article) bool { return a.SKU == sku })
 }
 
-type shop struct{ engine *sessile.Engine }
+type shop struct {
+	engine  *sessile.Engine
+	manager *sessionhttp.Manager
+	race    *race
 
-func newShop(e *sessile.Engine) *shop { return &shop{e} }
+	streams    context.Context // ends with the server
+	endStreams context.CancelFunc
+}
+
+// cookieName has no __Host- prefix because the example is served without TLS; a
+// shop on the internet leaves both options alone.
+const cookieName = "shop"
+
+func newShop(e *sessile.Engine) (*shop, error) {
+	m, err := sessionhttp.New(e, sessionhttp.Options{CookieName: cookieName, Insecure: true, MaxPerUser: 20})
+	if err != nil {
+		return nil, err
+	}
+	s := &shop{engine: e, manager: m, race: newRace()}
+	s.streams, s.endStreams = context.WithCancel(context.Background())
+	return s, nil
+}
 
 func (s *shop) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.home)
 	mux.HandleFunc("GET /cart", s.cart)
+	mux.HandleFunc("GET /events", s.events)
 	mux.HandleFunc("POST /add", s.add)
 	mux.HandleFunc("POST /checkout", s.checkout)
 	mux.HandleFunc("POST /login", s.login)
 	mux.HandleFunc("POST /logout", s.logout)
+	mux.HandleFunc("POST /end", s.end)
+	mux.HandleFunc("POST /endothers", s.endOthers)
+	mux.HandleFunc("POST /race/start", s.race.start)
+	mux.HandleFunc("POST /race/sessile", s.race.update)
+	mux.HandleFunc("POST /race/loadsave", s.race.loadAndSave)
+	mux.HandleFunc("GET /race/result", s.race.result)
 	mux.Handle("GET /web/", http.FileServerFS(web))
 	// Forms and scripts of other sites cannot act for our customers.
-	return http.NewCrossOriginProtection().Handler(mux)
-}
-
-// cookieName has no __Host- prefix because the example is served without TLS; a
-// shop on the internet has one, and sets Secure.
-const cookieName = "shop"
-
-func setToken(w http.ResponseWriter, token string) {
-	c := &http.Cookie{Name: cookieName, Value: token, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode}
-	if token == "" {
-		c.MaxAge = -1
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	http.SetCookie(w, c)
-}
-
-// grant returns what the request's token proves. Without a cookie, or with one
-// that means nothing any more, ok is false and err nil: the customer is new.
-// A token replaced or ended a moment ago is an error: a newer cookie may be on
-// its way to the same browser, and must not be overwritten.
-func (s *shop) grant(r *http.Request) (g sessile.Grant, ok bool, err error) {
-	cookies := r.CookiesNamed(cookieName)
-	if len(cookies) != 1 {
-		return g, false, nil
-	}
-	g, err = s.engine.Resolve(r.Context(), cookies[0].Value)
-	if errors.Is(err, sessile.ErrNoToken) {
-		return g, false, nil
-	}
-	return g, err == nil, err
-}
-
-// within runs fn if the session is still in the auth epoch that the grant proves.
-func within(g sessile.Grant, fn func(sessile.Txn) error) func(sessile.Txn) error {
-	return func(tx sessile.Txn) error {
-		if tx.Epoch() != g.Epoch {
-			return sessile.ErrRenewed
-		}
-		return fn(tx)
-	}
-}
-
-// ensure returns the customer's session, making an anonymous one if there is none.
-func (s *shop) ensure(w http.ResponseWriter, r *http.Request) (g sessile.Grant, err error) {
-	g, ok, err := s.grant(r)
-	if ok || err != nil {
-		return g, err
-	}
-	var token string
-	g.ID, err = s.engine.Create(r.Context(), func(tx sessile.Txn) (err error) {
-		token, err = tx.NewToken(sessile.TokenLogin)
-		g.Epoch = tx.Epoch()
-		return err
-	})
-	if err != nil {
-		return g, err
-	}
-	setToken(w, token)
-	return g, nil
+	return http.NewCrossOriginProtection().Handler(s.manager.Handler(mux))
 }
 
 // fail answers an error.
 func fail(w http.ResponseWriter, err error) {
-	switch {
-	case errors.Is(err, sessile.ErrRenewed), errors.Is(err, sessile.ErrEnded), errors.Is(err, sessile.ErrNotFound):
-		http.Error(w, "This session has ended. Load the page again.", http.StatusUnauthorized)
-	case errors.Is(err, sessile.ErrBusy), errors.Is(err, sessile.ErrDiskFull), errors.Is(err, sessile.ErrClosed):
-		http.Error(w, "The shop is busy. Try again.", http.StatusServiceUnavailable)
+	switch status := sessionhttp.Status(err); status {
+	case http.StatusUnauthorized:
+		http.Error(w, "This session has ended. Load the page again.", status)
+	case http.StatusServiceUnavailable:
+		http.Error(w, "The shop is busy. Try again.", status)
 	default:
-		http.Error(w, err.Error(), http.StatusInternalServerError)
+		http.Error(w, err.Error(), status)
 	}
 }
 
-// A cartView is what the page and GET /cart show.
+// A cartView is what the page, GET /cart and the events show.
 type cartView struct {
 	User     string           `json:"user"`
 	Total    int64            `json:"total"`
 	Orders   int64            `json:"orders"`
 	Items    map[string]int64 `json:"items"`
 	Articles []article        `json:"-"`
+	Flashes  []string         `json:"-"`
+	Others   []otherSession   `json:"-"`
+	version  uint64
 }
 
-func (s *shop) look(ctx context.Context, g sessile.Grant) (v cartView, err error) {
-	v.Items = map[string]int64{}
-	v.Articles = articles
-	err = s.engine.View(ctx, g.ID, within(g, func(tx sessile.Txn) (err error) {
-		v.User = tx.Info().User
+// An otherSession is one of the customer's, in another browser.
+type otherSession struct{ ID, Browser, Seen string }
+
+func look(ctx context.Context, s *sessionhttp.Session) (v cartView, err error) {
+	err = s.View(ctx, func(tx sessile.Txn) (err error) {
+		v = cartView{User: tx.Info().User, Items: map[string]int64{}, Articles: articles, version: tx.Info().Version}
 		for k := range tx.All() {
 			if sku, ok := strings.CutPrefix(k, "cart/"); ok {
 				if v.Items[sku], err = quantity(sku).Get(tx); err != nil {
@@ -159,38 +130,69 @@ func (s *shop) look(ctx context.Context, g sessile.Grant) (v cartView, err error
 		}
 		v.Orders, err = orders.Get(tx)
 		return err
-	}))
+	})
 	return v, err
 }
 
 func (s *shop) home(w http.ResponseWriter, r *http.Request) {
+	session := sessionhttp.From(r)
 	// The session begins with the page, before its parallel requests.
-	g, err := s.ensure(w, r)
-	if errors.Is(err, sessile.ErrEnded) || errors.Is(err, sessile.ErrRenewed) {
-		w.Header().Set("Refresh", "2") // by then the browser has the newer cookie, or the old one means nothing
+	err := session.Restart(r.Context())
+	if errors.Is(err, sessile.ErrRenewed) {
+		w.Header().Set("Refresh", "1") // by then the browser has the newer cookie
 	}
-	if err != nil {
-		fail(w, err)
-		return
+	var v cartView
+	if err == nil {
+		v, err = look(r.Context(), session)
 	}
-	_ = s.engine.Touch(r.Context(), g.ID) // only that it was here; the page does not depend on it
-	v, err := s.look(r.Context(), g)
+	if err == nil {
+		v.Flashes, err = flashes(r.Context(), session)
+	}
+	if err == nil && v.User != "" {
+		v.Others, err = s.others(r.Context(), session)
+	}
 	if err != nil {
 		fail(w, err)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
 	if err := page.Execute(w, v); err != nil {
 		return // the customer has gone
 	}
 }
 
-func (s *shop) cart(w http.ResponseWriter, r *http.Request) {
-	g, ok, err := s.grant(r)
-	v := cartView{Items: map[string]int64{}}
-	if err == nil && ok {
-		v, err = s.look(r.Context(), g)
+// flashes pops the messages: whichever page is first shows them.
+func flashes(ctx context.Context, s *sessionhttp.Session) (texts []string, err error) {
+	err = s.Update(ctx, func(tx sessile.Txn) error {
+		all, err := sessionhttp.PopFlashes(tx)
+		for _, f := range all {
+			texts = append(texts, f.Text)
+		}
+		return err
+	})
+	return texts, err
+}
+
+func (s *shop) others(ctx context.Context, session *sessionhttp.Session) (others []otherSession, err error) {
+	for info, err := range session.Others(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		name, err := sessile.Read(ctx, s.engine.Session(info.ID), browser)
+		if errors.Is(err, sessile.ErrNotFound) {
+			continue // it ended just now
+		}
+		if err != nil {
+			return nil, err
+		}
+		others = append(others, otherSession{info.ID, name, info.LastSeen.Format(time.DateTime)})
 	}
+	return others, nil
+}
+
+func (s *shop) cart(w http.ResponseWriter, r *http.Request) {
+	v, err := look(r.Context(), sessionhttp.From(r))
 	if err != nil {
 		fail(w, err)
 		return
@@ -198,10 +200,55 @@ func (s *shop) cart(w http.ResponseWriter, r *http.Request) {
 	answer(w, v)
 }
 
+// events shows the cart as it changes, in all of the customer's tabs, until the session ends.
+func (s *shop) events(w http.ResponseWriter, r *http.Request) {
+	session := sessionhttp.From(r)
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(s.streams, cancel)()
+	version := uint64(0)
+	for {
+		_, err := session.Wait(ctx, version)
+		var v cartView
+		if err == nil {
+			v, err = look(ctx, session)
+		}
+		if err != nil {
+			if ctx.Err() == nil {
+				fmt.Fprintf(w, "event: ended\ndata: %d\n\n", sessionhttp.Status(err))
+			}
+			return
+		}
+		version = v.version
+		b, err := json.Marshal(v)
+		if err != nil {
+			return
+		}
+		fmt.Fprintf(w, "data: %s\n\n", b)
+		if http.NewResponseController(w).Flush() != nil {
+			return
+		}
+	}
+}
+
 func answer(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	_ = json.NewEncoder(w).Encode(v) // the customer has gone
+}
+
+// done answers a form, or a script that wants JSON.
+func done(w http.ResponseWriter, r *http.Request, err error, v any) {
+	switch {
+	case err != nil:
+		fail(w, err)
+	case r.Header.Get("Accept") == "application/json" && v != nil:
+		answer(w, v)
+	default:
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+	}
 }
 
 // add puts one article into the cart: two counters, one transaction.
@@ -211,101 +258,64 @@ func (s *shop) add(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no such article", http.StatusBadRequest)
 		return
 	}
-	g, err := s.ensure(w, r)
 	var n int64
-	if err == nil {
-		err = s.engine.Update(r.Context(), g.ID, within(g, func(tx sessile.Txn) (err error) {
-			if _, err = sessile.Add(tx, quantity(sku), 1); err != nil {
-				return err
-			}
-			n, err = sessile.Add(tx, total, 1)
+	err := sessionhttp.From(r).Update(r.Context(), func(tx sessile.Txn) (err error) {
+		if _, err = sessile.Add(tx, quantity(sku), 1); err != nil {
 			return err
-		}))
-	}
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	if r.Header.Get("Accept") == "application/json" {
-		answer(w, map[string]int64{"total": n})
-		return
-	}
-	http.Redirect(w, r, "/", http.StatusSeeOther)
+		}
+		n, err = sessile.Add(tx, total, 1)
+		return err
+	})
+	done(w, r, err, map[string]int64{"total": n})
 }
 
 // checkout empties the cart into an order. Money is involved, so it answers when it is on disk.
 func (s *shop) checkout(w http.ResponseWriter, r *http.Request) {
-	g, err := s.ensure(w, r)
 	var n int64
-	if err == nil {
-		err = s.engine.Update(r.Context(), g.ID, within(g, func(tx sessile.Txn) (err error) {
-			for k := range tx.All() {
-				if strings.HasPrefix(k, "cart/") || k == total.Name() {
-					if err := tx.Delete(k); err != nil {
-						return err
-					}
+	err := sessionhttp.From(r).Update(r.Context(), func(tx sessile.Txn) (err error) {
+		for k := range tx.All() {
+			if strings.HasPrefix(k, "cart/") || k == total.Name() {
+				if err := tx.Delete(k); err != nil {
+					return err
 				}
 			}
-			n, err = sessile.Add(tx, orders, 1)
-			tx.Durable()
+		}
+		tx.Durable()
+		if n, err = sessile.Add(tx, orders, 1); err != nil {
 			return err
-		}))
-	}
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	if r.Header.Get("Accept") == "application/json" {
-		answer(w, map[string]int64{"orders": n})
-		return
-	}
-	http.Redirect(w, r, "/", http.StatusSeeOther)
+		}
+		return sessionhttp.AddFlash(tx, sessionhttp.Flash{Kind: "info", Text: fmt.Sprintf("Order number %d is on its way.", n)})
+	})
+	done(w, r, err, map[string]int64{"orders": n})
 }
 
-// login binds the session to a user and replaces its token, so that whoever
-// knew the anonymous one is out.
 func (s *shop) login(w http.ResponseWriter, r *http.Request) {
 	user := strings.TrimSpace(r.FormValue("user"))
 	if user == "" || len(user) > 40 {
 		http.Error(w, "a name of 1 to 40 bytes, please", http.StatusBadRequest)
 		return
 	}
-	g, err := s.ensure(w, r)
-	var token string
-	if err == nil {
-		// The browser may give up; a login that has begun is finished.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 10*time.Second)
-		defer cancel()
-		err = s.engine.Update(ctx, g.ID, within(g, func(tx sessile.Txn) (err error) {
-			if err = tx.SetUser(user); err != nil {
-				return err
-			}
-			tx.Durable()
-			token, err = tx.NewToken(sessile.TokenLogin)
-			return err
-		}))
-	}
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	w.Header().Del("Set-Cookie") // that of a session made a moment ago
-	setToken(w, token)
-	http.Redirect(w, r, "/", http.StatusSeeOther)
+	err := sessionhttp.From(r).Login(r.Context(), user, func(tx sessile.Txn) error {
+		agent := r.UserAgent()
+		return browser.Set(tx, agent[:min(len(agent), 120)])
+	})
+	done(w, r, err, nil)
 }
 
 // logout ends the session. That holds in memory at once, whatever the disk does.
 func (s *shop) logout(w http.ResponseWriter, r *http.Request) {
-	g, ok, err := s.grant(r)
-	if err == nil && ok {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 10*time.Second)
-		defer cancel()
-		err = s.engine.Delete(ctx, g.ID)
+	done(w, r, sessionhttp.From(r).Logout(r.Context()), nil)
+}
+
+func (s *shop) end(w http.ResponseWriter, r *http.Request) {
+	err := sessionhttp.From(r).EndOther(r.Context(), r.FormValue("id"))
+	if errors.Is(err, sessile.ErrNotFound) {
+		err = nil // it has ended already
 	}
-	if err != nil && !errors.Is(err, sessile.ErrEnded) {
-		fail(w, err)
-		return
-	}
-	setToken(w, "")
-	http.Redirect(w, r, "/", http.StatusSeeOther)
+	done(w, r, err, nil)
+}
+
+func (s *shop) endOthers(w http.ResponseWriter, r *http.Request) {
+	_, err := sessionhttp.From(r).EndOthers(r.Context())
+	done(w, r, err, nil)
 }

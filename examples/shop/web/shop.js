@@ -1,34 +1,59 @@
-const cart = async () => (await fetch("/cart")).json();
+const $ = (id) => document.getElementById(id);
 
 function show(c) {
-  document.getElementById("total").value = c.total;
+  $("total").value = c.total;
+  $("orders").value = c.orders;
   for (const p of document.querySelectorAll("[data-sku]")) {
     const n = c.items[p.dataset.sku];
     p.textContent = n ? n + " in the cart" : "";
   }
 }
 
-document.getElementById("race").addEventListener("click", async (event) => {
-  const button = event.target, verdict = document.getElementById("verdict");
-  const bar = document.querySelector("#bar i");
-  const requests = 200;
+// The cart as it changes, in whichever tab.
+const events = new EventSource("/events");
+events.onmessage = (e) => { $("live").textContent = "live"; show(JSON.parse(e.data)); };
+events.onerror = () => { $("live").textContent = "connecting"; };
+events.addEventListener("ended", () => {
+  events.close();
+  $("live").textContent = "logged out";
+  document.body.classList.add("ended");
+  const p = document.createElement("p");
+  p.className = "flash";
+  p.textContent = "This session has ended. ";
+  const a = document.createElement("a");
+  a.href = "/";
+  a.textContent = "Start again";
+  p.append(a);
+  $("notes").replaceChildren(p);
+});
+
+// Adding needs no new page.
+for (const form of document.querySelectorAll("form.article")) {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    post("/add", new URLSearchParams(new FormData(form)));
+  });
+}
+
+const post = (path, body) => fetch(path, { method: "POST", headers: { Accept: "application/json" }, body });
+
+$("race").addEventListener("click", async (event) => {
+  const requests = 200, button = event.target;
   button.disabled = true;
-  verdict.className = verdict.textContent = "";
-  const before = (await cart()).total;
-  let done = 0, failed = 0;
-  await Promise.all(Array.from({ length: requests }, async () => {
-    const r = await fetch("/add", {
-      method: "POST",
-      headers: { Accept: "application/json" },
-      body: new URLSearchParams({ sku: "sponge" }),
-    });
-    if (!r.ok) failed++;
-    bar.style.width = (100 * ++done) / requests + "%";
-  }));
-  const after = await cart();
-  show(after);
-  const arrived = after.total - before;
-  verdict.textContent = `${requests} requests, ${failed} refused, ${arrived} sponges arrived, ${requests - failed - arrived} lost.`;
-  if (arrived !== requests - failed) verdict.className = "bad";
+  for (const side of ["loadsave", "sessile"]) {
+    $("bar-" + side).firstElementChild.style.width = 0;
+    $(side).textContent = "…";
+  }
+  await post("/race/start");
+  const refused = { loadsave: 0, sessile: 0 };
+  await Promise.all(Array.from({ length: requests }, () => ["loadsave", "sessile"].map(async (side) => {
+    const r = await post("/race/" + side);
+    if (!r.ok) refused[side]++;
+  })).flat());
+  const got = await (await fetch("/race/result")).json();
+  for (const side of ["loadsave", "sessile"]) {
+    $("bar-" + side).firstElementChild.style.width = (100 * got[side]) / requests + "%";
+    $(side).textContent = `${got[side]} of ${requests} counted, ${requests - refused[side] - got[side]} lost`;
+  }
   button.disabled = false;
 });
