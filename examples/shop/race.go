@@ -106,5 +106,9 @@ func (c *race) result(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		n, err = sessile.Read(r.Context(), sessionhttp.From(r), laps)
 	}
-	done(w, r, err, map[string]int64{"sessile": n, "loadsave": c.load(id).Laps})
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	answer(w, map[string]int64{"sessile": n, "loadsave": c.load(id).Laps})
 }

@@ -192,7 +192,7 @@ func verifyTable(path string, b []byte, info badger.TableManifest) error {
 	}
 	size := rest.length // of the index
 	index := rest.covered(size)
-	if index == nil || len(index) < 8 {
+	if len(index) < 8 {
 		return corrupt(path, rest.end, "index of %d bytes", size)
 	}
 	if err := rest.check(index); err != nil {
