@@ -42,8 +42,8 @@ func (s *Session) begin(ctx context.Context) (release func(), err error) {
 		s.mu.Unlock()
 		if timeout == nil {
 			// The callback of the other call may be what calls us.
-			if err := s.m.engine.Touch(ctx, "sessionhttp"); errors.Is(err, sessile.ErrReentrant) {
-				return nil, err
+			if s.m.reentrant(ctx) {
+				return nil, sessile.ErrReentrant
 			}
 			timer := time.NewTimer(waitLimit)
 			defer timer.Stop()
@@ -57,6 +57,12 @@ func (s *Session) begin(ctx context.Context) (release func(), err error) {
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// reentrant reports whether ctx is that of a callback, which would wait for itself.
+func (m *Manager) reentrant(ctx context.Context) bool {
+	err := m.engine.ViewMany(ctx, nil, func([]sessile.Txn) error { return nil })
+	return errors.Is(err, sessile.ErrReentrant)
 }
 
 // claim is the last step of a callback whose commit needs a cookie.

@@ -70,18 +70,26 @@ func (s *Session) Close() {
 	}
 }
 
-// hijacked lets the handle outlive its request.
-func (s *Session) hijacked() {
+// hijacking seals the handle, before the connection is taken from under the header, and lets it outlive its request. undo is
+// for a connection that cannot be taken.
+func (s *Session) hijacking() (undo func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.long = true
+	s.awaitClaimLocked()
+	sealed, long := s.sealed, s.long
+	s.sealed, s.long = true, true
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.sealed, s.long = sealed, long
+	}
 }
 
 // watch closes done when the handle's grant has ended.
 func (s *Session) watch(ctx context.Context, done chan struct{}) {
 	defer close(done)
 	for {
-		g, ok, _, err := s.proven(ctx, false)
+		g, ok, _, err := s.proven(ctx)
 		if err != nil {
 			return
 		}

@@ -25,7 +25,8 @@ var (
 
 // Status returns the HTTP status that fits an error of this package or of the engine: 401
 // when the token proves nothing (any more) or the session has ended, 503 when trying again helps, 409
-// for ErrTooManySessions, 413 for sessile.ErrTooLarge, 200 for nil, and 500.
+// for ErrTooManySessions, 413 for sessile.ErrTooLarge, 404 for sessile.ErrNotFound (of EndOther), 400 for sessile.ErrInvalidID
+// (a user's name, an id), 200 for nil, and 500.
 func Status(err error) int {
 	is := func(targets ...error) bool {
 		for _, t := range targets {
@@ -46,6 +47,10 @@ func Status(err error) int {
 		return http.StatusConflict
 	case is(sessile.ErrTooLarge):
 		return http.StatusRequestEntityTooLarge
+	case is(sessile.ErrNotFound):
+		return http.StatusNotFound
+	case is(sessile.ErrInvalidID):
+		return http.StatusBadRequest
 	}
 	return http.StatusInternalServerError
 }

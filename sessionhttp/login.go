@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
-	"slices"
 
 	"github.com/sessile-go/sessile"
 )
@@ -16,8 +15,8 @@ import (
 // transaction, which is durable and goes on when the request is cancelled.
 //
 // It returns ErrHeadersSent, ErrTooManySessions, sessile.ErrInvalidID for a user that is empty or too long, sessile.ErrRenewed when another
-// login was faster, fn's error, or the engine's: nothing has changed then. sessile.ErrDurabilityUnknown leaves the login in place;
-// sessile.ErrEnded after it means that newer logins of the user have already pushed this one out.
+// login was faster, sessile.ErrEnded when the session ended meanwhile, fn's error, or the engine's: nothing has changed then. sessile.ErrDurabilityUnknown leaves the login in place;
+// sessile.ErrEnded with it that logins which do not go through this Manager have pushed this one out.
 func (s *Session) Login(ctx context.Context, user string, fn func(sessile.Txn) error) error {
 	if s.m == nil {
 		return ErrNoHandler
@@ -27,41 +26,10 @@ func (s *Session) Login(ctx context.Context, user string, fn func(sessile.Txn) e
 	}
 	ctx, cancel := s.m.detach(ctx)
 	defer cancel()
-	release, err := s.begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	g, ok, _, err := s.proven(ctx, false)
-	if err != nil && !errors.Is(err, sessile.ErrEnded) && !errors.Is(err, sessile.ErrNoToken) {
-		return err
-	}
-	admitted, err := s.m.admitLogin(ctx, user, g.ID)
-	if err != nil {
-		return err
-	}
-	defer admitted()
-	l := login{s: s, user: user, fn: fn, old: g}
-	if ok {
-		err = l.bindOld(ctx)
-	} else {
-		_, err = s.m.engine.Create(ctx, l.bind)
-	}
-	if !s.conclude(err, l.next, l.token, l.remember) {
-		if err == errEpoch {
-			return sessile.ErrRenewed
-		}
-		return answer(err)
-	}
-	s.m.opt.OnEvent(Event{Kind: LoggedIn, ID: l.next.ID, User: user})
-	if s.m.opt.MaxPerUser > 0 && !s.m.opt.RefuseOverLimit {
-		ended, keepErr := s.m.engine.KeepNewest(ctx, user, s.m.opt.MaxPerUser)
-		if slices.Contains(ended, l.next.ID) {
-			return sessile.ErrEnded
-		}
-		if err == nil {
-			err = keepErr
-		}
+	l := login{s: s, user: user, fn: fn}
+	err := l.run(ctx)
+	if l.stands {
+		s.m.opt.OnEvent(Event{Kind: LoggedIn, ID: l.next.ID, User: user})
 	}
 	return err
 }
@@ -77,6 +45,46 @@ type login struct {
 	next     sessile.Grant
 	token    string
 	remember bool
+
+	stands bool
+}
+
+func (l *login) run(ctx context.Context) error {
+	s := l.s
+	release, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	g, ok, _, err := s.proven(ctx)
+	if err != nil && !errors.Is(err, sessile.ErrEnded) && !errors.Is(err, sessile.ErrNoToken) {
+		return err
+	}
+	next, err := s.m.takeTurn(ctx, l.user)
+	if err != nil {
+		return err
+	}
+	defer next()
+	if err := s.m.admit(ctx, l.user, g.ID); err != nil {
+		return err
+	}
+	l.old = g
+	if ok {
+		err = l.bindOld(ctx)
+	} else {
+		_, err = s.m.engine.Create(ctx, l.bind)
+	}
+	l.stands = s.conclude(err, l.next, l.token, l.remember)
+	if !l.stands {
+		if err == errEpoch {
+			return sessile.ErrRenewed
+		}
+		return answer(err)
+	}
+	if limitErr := s.m.endOldest(ctx, l.user, l.next.ID); err == nil || limitErr == sessile.ErrEnded {
+		err = limitErr
+	}
+	return err
 }
 
 // bind is what a login does to its session, inside the transaction.
@@ -84,10 +92,7 @@ func (l *login) bind(tx sessile.Txn) (err error) {
 	if err := tx.SetUser(l.user); err != nil {
 		return err
 	}
-	if err := tx.SetIdleTimeout(0); err != nil {
-		return err
-	}
-	if err := dropOneTime(tx); err != nil {
+	if err := beginAnew(tx); err != nil {
 		return err
 	}
 	if err := call(l.fn, tx); err != nil {
@@ -122,7 +127,11 @@ func (l *login) bindOld(ctx context.Context) error {
 	// One transaction ends the one and begins the other, so that of parallel logins one is first.
 	added := false
 	err = e.UpsertMany(ctx, []string{l.old.ID, newID()}, func(txs []sessile.Txn) error {
-		if txs[0].Epoch() != l.old.Epoch { // or it has ended, and this is a new one
+		switch txs[0].Epoch() {
+		case l.old.Epoch:
+		case 0: // it has ended, and this is a new one
+			return sessile.ErrNotFound
+		default:
 			return errEpoch
 		}
 		if err := l.bind(txs[1]); err != nil {

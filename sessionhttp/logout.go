@@ -8,9 +8,15 @@ import (
 )
 
 // Logout ends the session, for good and whatever its locks, the disk or the client do, and makes the browser forget its cookie if the
-// header has not gone out. Without a session, or with one that has ended, it has nothing to do. sessile.ErrRenewed means that the token
-// is an older one, and its session goes on. Any other error is about what is not known to be on disk: the session has ended, but a crash
-// now could bring it back; or the session could not be read, and the browser alone was told to forget it.
+// header has not gone out. Without a session, or with one that has ended, it has nothing to do. It goes on when the request is
+// cancelled.
+//
+// An error says that the end is not known to be on disk (sessile.ErrDurabilityUnknown or ErrPersistence): the session has ended, but a
+// crash now could bring it back. But for these:
+//
+//   - sessile.ErrRenewed: the token is an older one, and its session goes on.
+//   - sessile.ErrReentrant: called inside a transaction, where [sessile.Txn.Destroy] is the way. Nothing was done.
+//   - sessile.ErrClosed, or what kept the token from being looked up: the browser alone was told to forget it.
 func (s *Session) Logout(ctx context.Context) error {
 	if s.m == nil {
 		return ErrNoHandler
@@ -18,14 +24,14 @@ func (s *Session) Logout(ctx context.Context) error {
 	ctx, cancel := s.m.detach(ctx)
 	defer cancel()
 	for {
-		g, ok, _, err := s.proven(ctx, false)
+		g, ok, _, err := s.proven(ctx)
 		switch {
 		case errors.Is(err, sessile.ErrEnded), errors.Is(err, sessile.ErrNoToken):
 			return nil
 		case errors.Is(err, sessile.ErrRenewed):
 			return err
 		case err != nil:
-			s.forget(false)
+			s.forget()
 			return err
 		case !ok:
 			return nil
@@ -44,21 +50,39 @@ func (s *Session) Logout(ctx context.Context) error {
 		}
 		// Whatever else View says: the token was good a moment ago.
 		err = s.m.engine.Delete(ctx, g.ID)
-		s.forget(true)
-		if errors.Is(err, sessile.ErrNotFound) {
-			return nil
+		switch {
+		case errors.Is(err, sessile.ErrReentrant):
+		case errors.Is(err, sessile.ErrClosed):
+			s.forget()
+		case !s.ended(g):
+			continue // a login of another goroutine with this handle went on meanwhile
 		}
 		return err
 	}
 }
 
-// forget sets the cookie that ends the browser's.
-func (s *Session) forget(ended bool) {
+// ended notes that the session of the grant has ended, and sets the cookie that ends the browser's. It reports false if the
+// handle has another session by now.
+func (s *Session) ended(g sessile.Grant) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if ended {
-		s.setLocked(refused, sessile.Grant{}, sessile.ErrEnded)
+	s.awaitClaimLocked()
+	if s.state == bound && s.grant != g {
+		return false
 	}
+	s.setLocked(refused, sessile.Grant{}, sessile.ErrEnded)
+	s.forgetLocked()
+	return true
+}
+
+// forget sets the cookie that ends the browser's.
+func (s *Session) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgetLocked()
+}
+
+func (s *Session) forgetLocked() {
 	if s.sealed {
 		return
 	}

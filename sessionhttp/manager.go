@@ -18,7 +18,7 @@ type Manager struct {
 	opt      Options
 	replaced replaced
 	seed     maphash.Seed
-	logins   [64]chan struct{} // with RefuseOverLimit, a user's logins count one after another
+	logins   [64]loginTurn // with MaxPerUser; by the hash of the user's name
 }
 
 // New makes a Manager for the engine, whose sessions it may share with others. The error names the option that is out of range.
@@ -32,7 +32,7 @@ func New(engine *sessile.Engine, options Options) (*Manager, error) {
 	}
 	m := &Manager{engine: engine, opt: opt, seed: maphash.MakeSeed()}
 	for i := range m.logins {
-		m.logins[i] = make(chan struct{}, 1)
+		m.logins[i].taken = make(chan struct{}, 1)
 	}
 	return m, nil
 }
@@ -41,7 +41,7 @@ func New(engine *sessile.Engine, options Options) (*Manager, error) {
 // and reads neither cookie nor engine for it.
 func (m *Manager) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s, ok := r.Context().Value(sessionKey{}).(*Session); ok && s.m == m {
+		if _, ok := r.Context().Value(managerKey{m}).(*Session); ok {
 			next.ServeHTTP(w, r) // mounted twice; the outer one writes the cookies
 			return
 		}
@@ -67,11 +67,20 @@ type requestContext struct {
 	session *Session
 }
 
-type sessionKey struct{}
+// A sessionKey finds the session of the innermost Handler, a managerKey that of one Manager's.
+type (
+	sessionKey struct{}
+	managerKey struct{ m *Manager }
+)
 
 func (c *requestContext) Value(key any) any {
-	if key == (sessionKey{}) {
+	switch k := key.(type) {
+	case sessionKey:
 		return c.session
+	case managerKey:
+		if k.m == c.session.m {
+			return c.session
+		}
 	}
 	return c.Context.Value(key)
 }
@@ -79,6 +88,15 @@ func (c *requestContext) Value(key any) any {
 // From returns the session of the request, as [Manager.Handler] has put it there. It is never
 // nil: that of a request which did not pass a Handler answers ErrNoHandler.
 func From(r *http.Request) *Session { return FromContext(r.Context()) }
+
+// From returns the session that this Manager's Handler has given the request: where the Handlers of
+// several Managers stand around each other, each with a cookie of its own. The function [From] returns the innermost one's.
+func (m *Manager) From(r *http.Request) *Session {
+	if s, ok := r.Context().Value(managerKey{m}).(*Session); ok {
+		return s
+	}
+	return &Session{}
+}
 
 // FromContext is From for code that has the request's context, or one derived from it.
 func FromContext(ctx context.Context) *Session {
@@ -95,7 +113,7 @@ func NewContext(ctx context.Context, s *Session) context.Context {
 
 // Open returns the session that the values of a request's Cookie headers prove, for transports other than
 // net/http. setCookie is called, never twice at once, when a cookie is to be sent, and must not use the handle; with nil none can be, and what would need one
-// is ErrHeadersSent, as it is after [Session.Seal]. The handle is usable for as long as the connection lives; ctx ends what Done
+// is ErrHeadersSent, as it is after [Session.Seal]. Clear-Site-Data is the caller's to send. The handle is usable for as long as the connection lives; ctx ends what Done
 // holds. The error is the engine's or the context's; a token that proves nothing is the handle's answer to
 // each use.
 func (m *Manager) Open(ctx context.Context, cookieHeaders []string, setCookie func(*http.Cookie)) (*Session, error) {
@@ -103,7 +121,7 @@ func (m *Manager) Open(ctx context.Context, cookieHeaders []string, setCookie fu
 		ctx = context.Background()
 	}
 	s := &Session{m: m, cookies: cookieHeaders, base: ctx, deliver: setCookie, sealed: setCookie == nil}
-	if _, _, _, err := s.proven(ctx, false); err != nil && !stale(err) {
+	if _, _, _, err := s.proven(ctx); err != nil && !stale(err) {
 		return nil, err
 	}
 	return s, nil
@@ -132,36 +150,6 @@ func (m *Manager) detach(ctx context.Context) (context.Context, context.CancelFu
 	return context.WithTimeout(context.WithoutCancel(ctx), m.opt.Timeout)
 }
 
-// admitLogin returns ErrTooManySessions if the user has no session left to log in with, own not
-// counted. Until release is called no other login of the user is admitted.
-func (m *Manager) admitLogin(ctx context.Context, user, own string) (release func(), err error) {
-	if !m.opt.RefuseOverLimit {
-		return func() {}, nil
-	}
-	turn := m.logins[maphash.String(m.seed, user)%uint64(len(m.logins))]
-	select {
-	case turn <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	release = func() { <-turn }
-	n := 0
-	for info, err := range m.engine.ByUser(ctx, user) {
-		if err != nil {
-			release()
-			return nil, err
-		}
-		if info.ID != own {
-			n++
-		}
-	}
-	if n >= m.opt.MaxPerUser {
-		release()
-		return nil, ErrTooManySessions
-	}
-	return release, nil
-}
-
 // replaced remembers for a while the sessions that a login to another user ended, whose tokens have a newer
 // one, not none.
 type replaced struct {
@@ -171,8 +159,10 @@ type replaced struct {
 	swept time.Time
 }
 
-// replacedMemory is as long as the engine remembers an ended session's token.
-const replacedMemory = time.Minute
+const (
+	replacedMemory = time.Minute // as long as the engine remembers an ended session's token
+	maxReplaced    = 1 << 16     // beyond it their tokens answer ErrEnded
+)
 
 func (p *replaced) add(id string) {
 	now := time.Now()
@@ -189,7 +179,9 @@ func (p *replaced) add(id string) {
 		}
 		p.swept = now
 	}
-	p.at[id] = now
+	if len(p.at) < maxReplaced {
+		p.at[id] = now
+	}
 }
 
 func (p *replaced) remove(id string) {

@@ -44,8 +44,9 @@ type Options struct {
 	// the engine's MaxAnonymous. A transaction may set another one.
 	AnonymousIdle time.Duration
 
-	// MaxPerUser is how many sessions a user may have; 0 for no limit. A Login beyond it ends the oldest, or, with
-	// RefuseOverLimit, returns ErrTooManySessions.
+	// MaxPerUser is how many sessions a user may have; 0 for no limit. A Login beyond it has ended the oldest when it returns, or, with
+	// RefuseOverLimit, returns ErrTooManySessions. Of several Managers that log the same users in, each counts all
+	// sessions, but only ending the oldest holds beside the others' logins.
 	MaxPerUser      int
 	RefuseOverLimit bool
 

@@ -41,12 +41,15 @@ func (s *Session) Others(ctx context.Context) iter.Seq2[sessile.Info, error] {
 // EndOther ends another session of the same user. sessile.ErrNotFound is returned for every other id, this session's
 // too; ErrNotSignedIn without a user. It is durable, as [sessile.Engine.Delete] is, and goes on when the request is cancelled.
 func (s *Session) EndOther(ctx context.Context, id string) error {
+	if s.m == nil {
+		return ErrNoHandler
+	}
+	ctx, cancel := s.m.detach(ctx)
+	defer cancel()
 	user, own, err := s.own(ctx)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.m.detach(ctx)
-	defer cancel()
 	// A session's user does not change to another one, so what is seen here holds.
 	theirs := ""
 	err = s.m.engine.View(ctx, id, func(tx sessile.Txn) error {
@@ -62,13 +65,16 @@ func (s *Session) EndOther(ctx context.Context, id string) error {
 	return s.m.engine.Delete(ctx, id)
 }
 
-// EndOthers ends the user's other sessions and returns how many. See EndOther.
+// EndOthers ends the user's other sessions and returns how many: "log out everywhere else", with Logout "everywhere". See EndOther.
 func (s *Session) EndOthers(ctx context.Context) (n int, err error) {
+	if s.m == nil {
+		return 0, ErrNoHandler
+	}
+	ctx, cancel := s.m.detach(ctx)
+	defer cancel()
 	user, id, err := s.own(ctx)
 	if err != nil {
 		return 0, err
 	}
-	ctx, cancel := s.m.detach(ctx)
-	defer cancel()
 	return s.m.engine.DeleteUser(ctx, user, id)
 }

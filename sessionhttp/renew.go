@@ -16,16 +16,17 @@ func (s *Session) lookAt(tx sessile.Txn) {
 	}
 }
 
-// firstUse touches the session and renews its token if it is old. Neither is a reason for
-// the request to fail.
+// firstUse is called after a transaction that the token was good for, whatever its callback said. The first time it touches
+// the session and renews its token if it is old. Neither is a reason for the request to fail.
 func (s *Session) firstUse(ctx context.Context, g sessile.Grant, touched bool) {
-	if !touched && !s.noTouch.Load() {
+	s.mu.Lock()
+	first := !s.used
+	due := first && s.due && !s.sealed
+	s.used = true
+	s.mu.Unlock()
+	if first && !touched && !s.noTouch.Load() {
 		_ = s.m.engine.Touch(ctx, g.ID)
 	}
-	s.mu.Lock()
-	due := s.due && !s.sealed
-	s.due = false
-	s.mu.Unlock()
 	if due {
 		s.renew(ctx, g)
 	}

@@ -79,14 +79,19 @@ func call(fn func(sessile.Txn) error, tx sessile.Txn) error {
 	return nil
 }
 
+// ran reports whether a callback has run: its error is none of the engine's.
+func ran(err error) bool {
+	_, own := err.(*callbackError)
+	return own || err == nil || errors.Is(err, sessile.ErrDurabilityUnknown)
+}
+
 // stale reports whether the error is a token's.
 func stale(err error) bool {
 	return errors.Is(err, sessile.ErrNoToken) || errors.Is(err, sessile.ErrRenewed) || errors.Is(err, sessile.ErrEnded)
 }
 
-// proven returns what the token proves; ok is false when there is none. first is true once in a handle's life, for the
-// first to use what it proves.
-func (s *Session) proven(ctx context.Context, use bool) (g sessile.Grant, ok, first bool, err error) {
+// proven returns what the token proves; ok is false when there is none. first is true until it has been used.
+func (s *Session) proven(ctx context.Context) (g sessile.Grant, ok, first bool, err error) {
 	if s.m == nil {
 		return g, false, false, ErrNoHandler
 	}
@@ -103,10 +108,7 @@ func (s *Session) proven(ctx context.Context, use bool) (g sessile.Grant, ok, fi
 		}
 	}
 	defer s.mu.Unlock()
-	if s.state == bound && use {
-		first, s.used = !s.used, true
-	}
-	return s.grant, s.state == bound, first, s.err
+	return s.grant, s.state == bound, !s.used, s.err
 }
 
 // resolve asks the engine, holding nothing. Errors that may pass come without a state.
@@ -173,7 +175,7 @@ func answer(err error) error {
 // proves nothing (any more); or the engine's.
 func (s *Session) View(ctx context.Context, fn func(sessile.Txn) error) error {
 	for {
-		g, ok, first, err := s.proven(ctx, true)
+		g, ok, first, err := s.proven(ctx)
 		if err != nil {
 			return err
 		}
@@ -195,7 +197,7 @@ func (s *Session) View(ctx context.Context, fn func(sessile.Txn) error) error {
 			}
 			continue
 		}
-		if first && err == nil {
+		if first && ran(err) {
 			s.firstUse(ctx, g, false)
 		}
 		return answer(err)
@@ -209,7 +211,7 @@ func (s *Session) View(ctx context.Context, fn func(sessile.Txn) error) error {
 // sessile.ErrDurabilityUnknown nothing was changed.
 func (s *Session) Update(ctx context.Context, fn func(sessile.Txn) error) error {
 	for {
-		g, ok, first, err := s.proven(ctx, true)
+		g, ok, first, err := s.proven(ctx)
 		if err != nil {
 			return err
 		}
@@ -238,8 +240,8 @@ func (s *Session) Update(ctx context.Context, fn func(sessile.Txn) error) error 
 			}
 			continue
 		}
-		if first && err == nil {
-			s.firstUse(ctx, g, true)
+		if first && ran(err) {
+			s.firstUse(ctx, g, err == nil)
 		}
 		return answer(err)
 	}
@@ -249,14 +251,14 @@ func (s *Session) Update(ctx context.Context, fn func(sessile.Txn) error) error 
 // causes. Errors are those of Update.
 func (s *Session) Ensure(ctx context.Context) error {
 	for {
-		_, ok, _, err := s.proven(ctx, false)
+		_, ok, _, err := s.proven(ctx)
 		if err != nil {
 			return err
 		}
 		if ok {
 			return s.View(ctx, nil)
 		}
-		if made, err := s.make(ctx, nil, false); made {
+		if done, err := s.make(ctx, nil, false); done {
 			return err
 		}
 	}
@@ -295,7 +297,7 @@ func (s *Session) make(ctx context.Context, fn func(sessile.Txn) error, lazily b
 		return true, err
 	}
 	defer release()
-	if _, ok, _, err := s.proven(ctx, false); ok || err != nil {
+	if _, ok, _, err := s.proven(ctx); ok || err != nil {
 		return false, nil
 	}
 	var (

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -26,16 +27,13 @@ const (
 	maxOnces   = 64
 )
 
-// dropOneTime is what a login does: what was begun before it is not the user's.
-func dropOneTime(tx sessile.Txn) error {
-	if err := flows.Delete(tx); err != nil {
-		return err
-	}
-	return onces.Delete(tx)
+// beginAnew is what a login does: what was begun before it is not the user's, and whether to remember him is decided again.
+func beginAnew(tx sessile.Txn) error {
+	return errors.Join(flows.Delete(tx), onces.Delete(tx), remembered.Delete(tx), tx.SetIdleTimeout(0))
 }
 
 // Remember keeps a session that would end with the browser ([Options.BrowserSession]) for d after its last use, across
-// restarts of the browser: "remember me". Call it in the callback of Login. Its token is, like every other one, kept
+// restarts of the browser: "remember me". Call it in the callback of Login; one without it forgets. Its token is, like every other one, kept
 // as a hash, and the engine's Lifetime still ends it.
 func Remember(tx sessile.Txn, d time.Duration) error {
 	if err := tx.SetIdleTimeout(d); err != nil {

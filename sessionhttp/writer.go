@@ -34,18 +34,46 @@ func (w *writer) WriteString(s string) (int, error) {
 }
 
 // Unwrap is for [http.ResponseController].
-func (w *writer) Unwrap() http.ResponseWriter { return w.inner }
+func (w *writer) Unwrap() http.ResponseWriter { return (*unwrapped)(w) }
+
+// An unwrapped is what [http.ResponseController] finds below the writer. What the inner one does not offer itself, others below it
+// may: they must not send the header past the session either.
+type unwrapped writer
+
+func (w *unwrapped) Header() http.Header                          { return w.inner.Header() }
+func (w *unwrapped) WriteHeader(code int)                         { (*writer)(w).WriteHeader(code) }
+func (w *unwrapped) Write(b []byte) (int, error)                  { return (*writer)(w).Write(b) }
+func (w *unwrapped) FlushError() error                            { return (*writer)(w).flush() }
+func (w *unwrapped) Hijack() (net.Conn, *bufio.ReadWriter, error) { return (*writer)(w).hijack() }
+func (w *unwrapped) Unwrap() http.ResponseWriter                  { return w.inner }
 
 func (w *writer) flush() error {
+	if !flushes(w.inner) {
+		return http.ErrNotSupported
+	}
 	w.session.seal(w.inner.Header())
 	return http.NewResponseController(w.inner).Flush()
 }
 
+// flushes reports whether [http.ResponseController] finds a way to flush.
+func flushes(w http.ResponseWriter) bool {
+	for {
+		switch t := w.(type) {
+		case http.Flusher, interface{ FlushError() error }:
+			return true
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = t.Unwrap()
+		default:
+			return false
+		}
+	}
+}
+
 func (w *writer) hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, buf, err := w.inner.(http.Hijacker).Hijack()
-	if err == nil {
-		w.session.Seal()
-		w.session.hijacked()
+	unseal := w.session.hijacking()
+	conn, buf, err := http.NewResponseController(w.inner).Hijack()
+	if err != nil {
+		unseal()
 	}
 	return conn, buf, err
 }
