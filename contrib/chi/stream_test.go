@@ -3,6 +3,7 @@ package sessionchi_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/coder/websocket"
+	"github.com/sessile-go/sessile"
 	"github.com/sessile-go/sessile/sessionhttp"
 	"github.com/stretchr/testify/require"
 )
@@ -111,8 +113,9 @@ func tryHijack(t *testing.T, base string) {
 	require.NoError(t, err)
 	require.Equal(t, "hello\n", line)
 	require.Equal(t, http.StatusOK, b.raw("/logout", "id="+res.Cookies()[0].Value))
-	_, err = in.ReadByte()
-	require.ErrorIs(t, err, io.EOF, "it ends with the session")
+	rest, err := io.ReadAll(in)
+	require.NoError(t, err)
+	require.Equal(t, "ended: true", string(rest), "it ends with the session, not with the request")
 }
 
 func serveHijack(w http.ResponseWriter, r *http.Request) {
@@ -135,5 +138,6 @@ func serveHijack(w http.ResponseWriter, r *http.Request) {
 		defer conn.Close()
 		defer s.Close()
 		<-s.Done()
+		fmt.Fprint(conn, "ended: ", errors.Is(s.View(ctx, nil), sessile.ErrEnded))
 	}()
 }
