@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+)
+
+// A job is a measurement that runs in a process of its own, for the sake of a clean heap, and answers once.
+type job func(context.Context, jobArgs) (any, error)
+
+// jobArgs are what a job is told.
+type jobArgs struct {
+	Scale Scale           `json:"scale"`
+	Dir   string          `json:"dir"` // empty, the job's own
+	More  json.RawMessage `json:"more,omitempty"`
+}
+
+type jobQuestion struct {
+	Name string  `json:"name"`
+	Args jobArgs `json:"args"`
+}
+
+type jobAnswer struct {
+	Error  string          `json:"error,omitempty"`
+	Result json.RawMessage `json:"result,omitempty"`
+}
+
+// jobs are all there are, by name.
+func jobs() map[string]job {
+	all := map[string]job{
+		"latency": latencyJob,
+		"growth":  growthJob,
+		"steady":  steadyJob,
+		"open":    openJob,
+		"web":     webJob,
+	}
+	for _, t := range targets() {
+		if t.measure != nil {
+			all["target "+t.ID] = func(ctx context.Context, a jobArgs) (any, error) { return t.measure(ctx, a) }
+		}
+	}
+	return all
+}
+
+// serveJob is the job's process.
+func serveJob(in io.Reader, out io.Writer) error {
+	var q jobQuestion
+	if err := json.NewDecoder(in).Decode(&q); err != nil {
+		return err
+	}
+	run, ok := jobs()[q.Name]
+	if !ok {
+		return fmt.Errorf("no job %q", q.Name)
+	}
+	var a jobAnswer
+	result, err := run(context.Background(), q.Args)
+	if err == nil {
+		a.Result, err = json.Marshal(result)
+	}
+	if err != nil {
+		a.Error = err.Error()
+	}
+	return json.NewEncoder(out).Encode(a)
+}
+
+// runJob runs a job in a child and returns its result.
+func runJob[T any](ctx context.Context, e *Env, name string, more any) (result T, err error) {
+	dir, err := os.MkdirTemp(e.Data, "job-")
+	if err != nil {
+		return result, err
+	}
+	defer os.RemoveAll(dir)
+	args := jobArgs{Scale: e.Scale, Dir: dir}
+	if args.More, err = json.Marshal(more); err != nil {
+		return result, err
+	}
+	p, err := start(ctx, "job")
+	if err != nil {
+		return result, err
+	}
+	defer p.kill()
+	var a jobAnswer
+	if err := p.ask(jobQuestion{name, args}, &a); err != nil {
+		return result, fmt.Errorf("%s: %w", name, err)
+	}
+	if a.Error != "" {
+		return result, fmt.Errorf("%s: %s", name, a.Error)
+	}
+	return result, json.Unmarshal(a.Result, &result)
+}
