@@ -23,6 +23,16 @@ func (w *WeakMap[K, V]) Load(key *K) V {
 	return w.m[weak.Make(key)]
 }
 
+// Take returns the value for the object, as Load does, and forgets it.
+func (w *WeakMap[K, V]) Take(key *K) V {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	wp := weak.Make(key)
+	v := w.m[wp]
+	delete(w.m, wp)
+	return v
+}
+
 // Store gives the object a value. key must point to memory of its own, of at least 16 bytes or with pointers in
 // it, since smaller objects share theirs.
 func (w *WeakMap[K, V]) Store(key *K, value V) {

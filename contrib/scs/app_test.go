@@ -99,6 +99,18 @@ func serve(t *testing.T, s *site) *site {
 	handle("/get", func(ctx context.Context, r *http.Request) (any, error) {
 		return s.sm.GetString(ctx, r.FormValue("k")), nil
 	})
+	handle("/map", func(ctx context.Context, r *http.Request) (any, error) {
+		m, _ := s.sm.Get(ctx, "map").(map[string]int)
+		if m == nil {
+			m = make(map[string]int)
+			s.sm.Put(ctx, "map", m)
+		}
+		if v := r.FormValue("v"); v != "" {
+			m[v]++ // in place
+			m["all"]++
+		}
+		return m["all"], nil
+	})
 	handle("/pop", func(ctx context.Context, r *http.Request) (any, error) {
 		return s.sm.PopString(ctx, r.FormValue("k")), nil
 	})
