@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"image/color"
 	"math"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/sessile-go/sessile/benchmarks/peers"
@@ -80,6 +82,13 @@ func (r *Report) charts() (all []namedChart, err error) {
 	return all, err
 }
 
+// palette has colours that are told apart on white; the first is the engine's.
+var palette = []color.Color{
+	color.RGBA{R: 0xd6, G: 0x27, B: 0x28, A: 0xff}, color.RGBA{R: 0x1f, G: 0x77, B: 0xb4, A: 0xff}, color.RGBA{R: 0x2c, G: 0xa0, B: 0x2c, A: 0xff},
+	color.RGBA{R: 0xff, G: 0x7f, B: 0x0e, A: 0xff}, color.RGBA{R: 0x94, G: 0x67, B: 0xbd, A: 0xff}, color.RGBA{R: 0x8c, G: 0x56, B: 0x4b, A: 0xff},
+	color.RGBA{R: 0x17, G: 0xbe, B: 0xcf, A: 0xff}, color.RGBA{R: 0x7f, G: 0x7f, B: 0x7f, A: 0xff},
+}
+
 // A series is the points of one colour, with what they range over.
 type series struct {
 	name   string
@@ -106,17 +115,46 @@ func newChart(title, y string, log bool) *plot.Plot {
 	p.Add(plotter.NewGrid())
 	p.Legend.Top = true
 	p.Legend.Left = true
+	p.Legend.YOffs = -vg.Points(4)
+	p.Legend.Padding = vg.Points(2)
 	p.Legend.TextStyle.Font.Size = vg.Points(8)
+	p.Title.Padding = vg.Points(6)
 	if log {
-		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plainTicks{}
 	}
 	return p
 }
 
-// draw adds series to a chart, with a line if their x is a quantity.
+// plainTicks are a logarithmic axis's: 1, 2 and 5 of each power of ten are labelled, without exponents.
+type plainTicks struct{}
+
+// Ticks implements plot.Ticker.
+func (plainTicks) Ticks(low, high float64) (ticks []plot.Tick) {
+	if low <= 0 {
+		return nil
+	}
+	for power := math.Pow(10, math.Floor(math.Log10(low))); power <= high; power *= 10 {
+		for digit := 1.0; digit < 10; digit++ {
+			v := digit * power
+			if v < low || v > high {
+				continue
+			}
+			label := ""
+			if digit == 1 || digit == 2 || digit == 5 {
+				label = strconv.FormatFloat(v, 'g', 3, 64)
+				if v >= 1 {
+					label = group(strconv.FormatFloat(math.Round(v), 'f', 0, 64))
+				}
+			}
+			ticks = append(ticks, plot.Tick{Value: v, Label: label})
+		}
+	}
+	return ticks
+}
+
+// drawSeries adds series to a chart, with a line if their x is a quantity.
 func drawSeries(p *plot.Plot, all []*series, lines bool) error {
-	i := 0
-	for _, s := range all {
+	for i, s := range all {
 		if len(s.points) == 0 {
 			continue
 		}
@@ -128,7 +166,7 @@ func drawSeries(p *plot.Plot, all []*series, lines bool) error {
 		if err != nil {
 			return err
 		}
-		points.Color, points.Shape, points.Radius = plotutil.SoftColors[i%len(plotutil.SoftColors)], plotutil.Shape(i), vg.Points(3.5)
+		points.Color, points.Shape, points.Radius = palette[i%len(palette)], plotutil.Shape(i), vg.Points(3.5)
 		bars.Color = points.Color
 		if lines {
 			line, err := plotter.NewLine(s)
@@ -140,7 +178,6 @@ func drawSeries(p *plot.Plot, all []*series, lines bool) error {
 		}
 		p.Add(points, bars)
 		p.Legend.Add(s.name, points)
-		i++
 	}
 	return nil
 }
@@ -170,14 +207,14 @@ func (r *Report) regimeChart(regime peers.Regime) (*plot.Plot, error) {
 	}
 	p := newChart(fmt.Sprintf("%s: ns per operation, median and range (less is better)", regime), "ns per operation", true)
 	p.NominalX(names...)
-	p.X.Min, p.X.Max = -0.5, float64(len(names))+1.3 // room for the legend
+	p.X.Min, p.X.Max = -0.5, 1.3*float64(len(names))-0.3 // room for the legend
 	p.Legend.Left = false
 	return p, drawSeries(p, all, false)
 }
 
 // targetChart shows how far each target is met: 1 is the target.
 func (r *Report) targetChart() (*plot.Plot, error) {
-	p := newChart("Targets: 1 and above is met; the cross is the moonshot", "times better than the target", true)
+	p := newChart("Targets: 1 and above is met", "times better than the target", true)
 	var names []string
 	met, missed, moon := &series{name: "met"}, &series{name: "not met"}, &series{name: "moonshot"}
 	one := plotter.XYs{}
@@ -211,7 +248,7 @@ func (r *Report) targetChart() (*plot.Plot, error) {
 		return nil, nil
 	}
 	p.NominalX(names...)
-	p.X.Min, p.X.Max = -0.5, float64(len(names))+1
+	p.X.Min, p.X.Max = -0.5, 1.15*float64(len(names))-0.3
 	p.Legend.Left = false
 	if len(one) > 1 {
 		line, err := plotter.NewLine(one)
@@ -221,7 +258,7 @@ func (r *Report) targetChart() (*plot.Plot, error) {
 		line.Dashes = []vg.Length{vg.Points(4), vg.Points(3)}
 		p.Add(line)
 	}
-	return p, drawSeries(p, []*series{met, missed, moon}, false)
+	return p, drawSeries(p, []*series{missed, {}, met, moon}, false)
 }
 
 func (l LatencyRun) chart() (*plot.Plot, error) {
@@ -258,7 +295,7 @@ func (r *Report) growthChart(dimension string) (*plot.Plot, error) {
 	p := newChart("Growth: "+dimension, "ns per operation", true)
 	p.X.Label.Text = dimension
 	if positive && all[0].points[0].X < all[0].points[all[0].Len()-1].X {
-		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plainTicks{}
 	}
 	err := drawSeries(p, all, true)
 	p.Y.Max *= math.Sqrt(10) // room for the legend

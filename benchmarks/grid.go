@@ -13,6 +13,7 @@ type grid struct {
 	title  string
 	notes  []string
 	header []string
+	words  int // columns after the first that hold words; the others hold figures
 	rows   [][]string
 	chart  string // the file of a picture of it
 }
@@ -36,10 +37,13 @@ func (g *grid) writeText(w io.Writer) error {
 		var l strings.Builder
 		for i, cell := range row {
 			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
-			if i == 0 {
+			if i > 0 {
+				l.WriteString("  ")
+			}
+			if i <= g.words {
 				l.WriteString(cell + pad)
 			} else {
-				l.WriteString("  " + pad + cell)
+				l.WriteString(pad + cell)
 			}
 		}
 		fmt.Fprintln(&b, strings.TrimRight(l.String(), " "))
@@ -71,7 +75,7 @@ func (g *grid) writeMarkdown(w io.Writer) error {
 			b.WriteString("|\n")
 		}
 		line(g.header)
-		b.WriteString("|---" + strings.Repeat("|---:", len(g.header)-1) + "|\n")
+		b.WriteString("|---" + strings.Repeat("|---", g.words) + strings.Repeat("|---:", len(g.header)-1-g.words) + "|\n")
 		for _, row := range g.rows {
 			line(row)
 		}

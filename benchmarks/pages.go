@@ -37,7 +37,7 @@ func (r *Report) grids() []*grid {
 		all = append(all, r.Steady.grid())
 	}
 	if len(r.Failures) > 0 {
-		g := &grid{title: "Not measured", header: []string{"part", "error"}}
+		g := &grid{title: "Not measured", header: []string{"part", "error"}, words: 1}
 		for _, f := range r.Failures {
 			g.add(f.Part, f.Error)
 		}
@@ -48,7 +48,7 @@ func (r *Report) grids() []*grid {
 
 func (r *Report) machineGrid() *grid {
 	m := r.Machine
-	g := &grid{title: "Machine", header: []string{"", ""}}
+	g := &grid{title: "Machine", header: []string{"what", "value"}, words: 1}
 	for _, line := range [][2]string{
 		{"run", fmt.Sprintf("%s, %d rounds, took %s", r.Scale.Name, r.Scale.Rounds, r.Took)},
 		{"processor", m.CPU}, {"cores", fmt.Sprint(m.Cores)}, {"memory", size(m.Memory)},
@@ -64,6 +64,9 @@ func (r *Report) machineGrid() *grid {
 	for _, n := range names {
 		g.add(n, m.Versions[n])
 	}
+	if m.FileSystem == "tmpfs" {
+		g.notes = append(g.notes, "The data lay on tmpfs: what waits for the disk waits for nothing. Use -data.")
+	}
 	if r.Partial {
 		g.notes = append(g.notes, "Only a part was measured (-only).")
 	}
@@ -72,7 +75,7 @@ func (r *Report) machineGrid() *grid {
 
 func (r *Report) targetGrid() *grid {
 	g := &grid{
-		title: "Targets", header: []string{"#", "what", "sessions", "measured", "range", "target", "moonshot", "met", "Sessile", "base"},
+		title: "Targets", words: 1, header: []string{"#", "what", "sessions", "measured", "range", "target", "moonshot", "met", "Sessile", "base"},
 		notes: []string{"Medians of the rounds; each side ran in turn within each round. Sessile is the figure of Sessile's side, base that of the other one."},
 		chart: "targets.svg",
 	}
@@ -123,8 +126,8 @@ func (r *Report) regimeGrids(regime peers.Regime) []*grid {
 	head := &grid{
 		title:  fmt.Sprintf("Regime: %s", regime),
 		notes:  []string{regimeNote[regime], "Rows of different regimes must not be compared."},
-		header: []string{"peer", "configuration"},
-		chart:  chartName(regime),
+		header: []string{"peer", "configuration"}, words: 1,
+		chart: chartName(regime),
 	}
 	for _, k := range peers.Kinds(regime) {
 		head.add(k.Name, k.Notes[regime])

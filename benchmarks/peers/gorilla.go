@@ -11,9 +11,10 @@ import (
 )
 
 var gorillaKind = Kind{
-	Name:     "gorilla, memory store",
-	Module:   "github.com/gorilla/sessions",
-	InMemory: true,
+	Name:          "gorilla, memory store",
+	Module:        "github.com/gorilla/sessions",
+	InMemory:      true,
+	LoadsAndSaves: true,
 	Notes: map[Regime]string{
 		Memory: "store.New from the request's signed cookie, Values, Save; gorilla has no memory store of its own, " +
 			"this one keeps a copied map per id under a RWMutex; nothing expires in it",

@@ -67,6 +67,8 @@ type Kind struct {
 	Expires bool   // ends sessions after Config.TTL by itself
 	// InMemory: keeps all sessions in memory, so it has no row where there are more than that.
 	InMemory bool
+	// LoadsAndSaves: a change is not a transaction, so overlapping ones are lost.
+	LoadsAndSaves bool
 	// WriteOnly: has no sessions to read.
 	WriteOnly bool
 	Notes     map[Regime]string // how it is configured; a regime without a note is not offered

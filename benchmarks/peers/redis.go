@@ -27,10 +27,11 @@ var redisScriptKind = Kind{
 }
 
 var redisPlainKind = Kind{
-	Name:     "redis, GET and SET",
-	Module:   "github.com/redis/go-redis/v9",
-	Expires:  true,
-	InMemory: true,
+	Name:          "redis, GET and SET",
+	Module:        "github.com/redis/go-redis/v9",
+	Expires:       true,
+	InMemory:      true,
+	LoadsAndSaves: true,
 	Notes: map[Regime]string{
 		WriteBehind: "the same server, but a string per session, which a change gets and sets, as session libraries do",
 	},

@@ -10,12 +10,13 @@ import (
 )
 
 var scsKind = Kind{
-	Name:     "scs memstore",
-	Module:   "github.com/alexedwards/scs/v2",
-	Expires:  true,
-	InMemory: true,
-	Notes:    map[Regime]string{Memory: "Load, Put, Commit, as its middleware does around a handler; gob, the default codec"},
-	Open:     openSCS,
+	Name:          "scs memstore",
+	Module:        "github.com/alexedwards/scs/v2",
+	Expires:       true,
+	InMemory:      true,
+	LoadsAndSaves: true,
+	Notes:         map[Regime]string{Memory: "Load, Put, Commit, as its middleware does around a handler; gob, the default codec"},
+	Open:          openSCS,
 }
 
 // scsPeer is scs as its LoadAndSave middleware uses it.
