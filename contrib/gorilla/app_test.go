@@ -122,6 +122,18 @@ func serve(t *testing.T, s *site) *site {
 		return v, true // as many applications do, in a middleware
 	})
 	handle("/count", func(session *sessions.Session, _ *http.Request) (any, bool) { return len(session.Values), false })
+	handle("/map", func(session *sessions.Session, r *http.Request) (any, bool) {
+		m, _ := session.Values["map"].(map[string]int)
+		if m == nil {
+			m = make(map[string]int)
+			session.Values["map"] = m
+		}
+		if v := r.FormValue("v"); v != "" {
+			m[v]++ // in place
+			m["all"]++
+		}
+		return m["all"], true
+	})
 	handle("/flash", func(session *sessions.Session, r *http.Request) (any, bool) {
 		session.AddFlash(r.FormValue("text"))
 		return "", true
