@@ -151,10 +151,9 @@ func TestSickDisk(t *testing.T) {
 		fmt.Println("passed")
 		return
 	}
-	next := rounds(t, 1)
-	done := 0
+	c := newCampaign(t, 1, "sick disks")
 	for {
-		if _, more := next(); !more {
+		if _, more := c.next(); !more {
 			break
 		}
 		for _, s := range sickDisks {
@@ -171,10 +170,10 @@ func TestSickDisk(t *testing.T) {
 				} else {
 					s.after(t, d.root())
 				}
-				done++
+				c.add("sick disks", 1)
+				c.add(s.name, 1)
 			})
 		}
-		progress("disk: %d sick disks", done)
 	}
 }
 

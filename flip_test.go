@@ -118,33 +118,28 @@ func TestFlippedBits(t *testing.T) {
 		flipChild(t, list)
 		return
 	}
-	next := rounds(t, 1)
+	c := newCampaign(t, 1, "bits flipped", "refused", "told of", "no effect", "shorter")
 	closed, crashed := flipDirs(t)
 	perFile := 4
 	if testing.Short() || raceEnabled {
 		perFile = 1
 	}
-	verdicts := map[string]int{}
-	done := 0
 	for {
-		seed, more := next()
+		seed, more := c.next()
 		if !more {
 			break
 		}
 		r := rand.New(rand.NewSource(seed))
 		all := append(flips(t, r, closed, 0, perFile), flips(t, r, crashed, flipSteps, perFile)...)
 		for len(all) > 0 {
-			n := flipSome(t, all, verdicts)
-			done += n
-			all = all[n:]
-			progress("disk: %d bits flipped: %v", done, verdicts)
+			all = all[flipSome(t, c, all):]
 		}
 	}
-	t.Logf("%d bits flipped: %v", done, verdicts)
+	c.requireAll("refused", "no effect")
 }
 
 // flipSome tries flips in a child until it has tried all, or one has ended it.
-func flipSome(t *testing.T, all []flip, verdicts map[string]int) (n int) {
+func flipSome(t *testing.T, c *campaign, all []flip) (n int) {
 	list := filepath.Join(t.TempDir(), "flips")
 	var b strings.Builder
 	for _, f := range all {
@@ -157,29 +152,22 @@ func flipSome(t *testing.T, all []flip, verdicts map[string]int) (n int) {
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	for lines.Scan() {
 		if verdict, ok := strings.CutPrefix(lines.Text(), "verdict: "); ok {
-			if strings.HasPrefix(verdict, "WRONG") {
+			kind, _, _ := strings.Cut(verdict, ":")
+			if kind == "WRONG" {
 				t.Errorf("%v: %s", all[n], verdict)
 			}
-			kind, _, _ := strings.Cut(verdict, ":")
-			verdicts[fileClass(all[n].file)+" "+kind]++
+			t.Logf("%v: %s", all[n], verdict)
+			c.add(kind, 1)
+			c.add("bits flipped", 1)
 			n++
 		}
 	}
 	if n < len(all) {
 		require.Error(t, err)
 		t.Errorf("%v: the process ended: %s", all[n], out[max(0, len(out)-4<<10):])
-		verdicts["the process ended"]++
 		n++
 	}
 	return n
-}
-
-// fileClass is the file's extension, or its name.
-func fileClass(file string) string {
-	if ext := filepath.Ext(file); ext != "" {
-		return ext
-	}
-	return filepath.Base(file)
 }
 
 func flipChild(t *testing.T, list string) {

@@ -1,9 +1,9 @@
 package sessile_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand"
 	"os"
 	"path/filepath"
@@ -16,277 +16,274 @@ import (
 
 	"github.com/anishathalye/porcupine"
 	"github.com/sessile-go/sessile"
+	"github.com/sessile-go/sessile/internal/store"
 	"github.com/stretchr/testify/require"
 )
 
 // Histories of all verbs from many goroutines, checked for linearizability: is
 // there an order of the operations, each at one instant between its call and its return, in
-// which a map of integers would have given the same answers (invariants 4, 5 and 6)?
-// Porcupine (Athalye, 2017) searches it. Verbs over several
-// sessions connect them, so sessions come in sets of three, and each set is a history.
-
+// which linear_model_test.go would have given the same answers (invariants 4 to 7 and 11)?
+// Porcupine (Athalye, 2017) searches it.
+//
+// Verbs over several sessions connect them, so sessions come in sets, and each set is a history. Sessions
+// that Create makes are sets of one. Verbs that look at many sessions, each at an instant of its own
+// (All, ByUser, DeleteUser, KeepNewest), count as one operation for each session. Meanwhile everything
+// is evicted and written by checkpoints all the time, and some sessions expire by the clock. At the
+// end the engine is closed, in half of the rounds under the running operations, opened again, and looked at once more.
 const (
 	linearSets    = 3
 	linearInSet   = 3
 	linearWorkers = 6
-	linearOps     = 70 // of each worker in a round
+	linearOps     = 100 // of each worker in a round
 )
 
-type linearInput struct {
-	verb string
-	set  int
-	a, b int // sessions of the set
-	add  int64
+// A linearSet is some sessions and what was done with them.
+type linearSet struct {
+	ids    []string
+	tokens [linearInSet]atomic.Pointer[string] // the last ones made
+
+	mu  sync.Mutex
+	ops []porcupine.Operation
 }
 
-func (in linearInput) id(i int) string { return fmt.Sprintf("set%d-%d", in.set, i) }
+func (s *linearSet) user(i int) string { return fmt.Sprintf("%s-user%d", s.ids[0], i) }
 
-// A linearOutput is what the operation saw.
-type linearOutput struct {
-	err  string // "", "not found", "exists"
-	a, b int64
+func (s *linearSet) keep(op porcupine.Operation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ops = append(s.ops, op)
 }
 
-// linearState is the values of one set.
-type linearState [linearInSet]int64
+// A linearRun is one round.
+type linearRun struct {
+	t     *testing.T
+	e     *sessile.Engine
+	disk  *store.Mem // nil: in memory
+	clock atomic.Int64
 
-const noSession = math.MinInt64
+	closing bool // under the running operations
+	full    bool // the disk is, now and then
 
-// step is what a map does.
-func (s linearState) step(in linearInput, out linearOutput) (bool, linearState) {
-	next := s
-	a, b := s[in.a], s[in.b]
-	missing := a == noSession
-	switch in.verb {
-	case "transfer", "rollback many", "view many":
-		missing = missing || b == noSession
-	}
-	switch in.verb {
-	case "delete":
-		next[in.a] = noSession
-		return out.err == "", next
-	case "create":
-		if !missing {
-			return out.err == "exists", s
-		}
-		next[in.a] = in.add
-		return out.err == "", next
-	case "upsert":
-		if out.err == "not found" {
-			return missing, s // it ended under the callback
-		}
-		if missing {
-			a = 0
-		}
-		next[in.a] = a + in.add
-		return out.err == "" && out.a == next[in.a], next
-	}
-	if missing {
-		return out.err == "not found", s
-	}
-	switch in.verb {
-	case "update":
-		next[in.a] = a + in.add
-		return out.err == "" && out.a == next[in.a], next
-	case "transfer":
-		next[in.a] -= in.add
-		next[in.b] += in.add
-		return out.err == "" && out.a == next[in.a] && out.b == next[in.b], next
-	case "view", "rollback":
-		return out.err == "" && out.a == a, s
-	case "view many", "rollback many":
-		return out.err == "" && out.a == a && out.b == b, s
-	case "touch":
-		return out.err == "", s
-	case "destroy", "expire":
-		next[in.a] = noSession
-		return out.err == "" && out.a == a, next
-	}
-	panic(in.verb)
+	mu   sync.Mutex
+	sets []*linearSet
 }
 
-var linearModel = porcupine.Model{
-	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
-		parts := make([][]porcupine.Operation, linearSets)
-		for _, op := range history {
-			set := op.Input.(linearInput).set
-			parts[set] = append(parts[set], op)
-		}
-		return parts
-	},
-	Init: func() any {
-		var s linearState
-		for i := range s {
-			s[i] = noSession
-		}
-		return s
-	},
-	Step: func(state, input, output any) (bool, any) {
-		return state.(linearState).step(input.(linearInput), output.(linearOutput))
-	},
-	DescribeOperation: func(input, output any) string {
-		in, out := input.(linearInput), output.(linearOutput)
-		return fmt.Sprintf("%s %d %d %+d → %s %d %d", in.verb, in.a, in.b, in.add, out.err, out.a, out.b)
-	},
-	DescribeState: func(state any) string { return fmt.Sprint(state) },
+func (run *linearRun) addSet(set *linearSet) {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	run.sets = append(run.sets, set)
 }
 
-var errRollback = errors.New("rolled back")
-
-// do runs the operation on the engine.
-func (in linearInput) do(e *sessile.Engine, r *rand.Rand) (out linearOutput) {
-	slow := func() {
-		switch r.Intn(12) {
-		case 0:
-			time.Sleep(20 * time.Microsecond)
-		case 1, 2:
-			runtime.Gosched()
-		}
+// anySet returns one of the sets of several sessions, or one of the last that were made.
+func (run *linearRun) anySet(r *rand.Rand) *linearSet {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	recent := min(len(run.sets), linearSets+4)
+	i := r.Intn(recent)
+	if i >= linearSets {
+		i = len(run.sets) - 1 - (i - linearSets)
 	}
-	add := func(delta int64, seen *int64) func(sessile.Txn) error {
-		return func(tx sessile.Txn) (err error) {
-			slow()
-			*seen, err = sessile.Add(tx, counter, delta)
-			if r.Intn(20) == 0 {
-				tx.Durable()
-			}
-			return err
-		}
-	}
-	many := func(fnA, fnB func(sessile.Txn) error) func([]sessile.Txn) error {
-		return func(txs []sessile.Txn) error {
-			slow()
-			return errors.Join(fnA(txs[0]), fnB(txs[1]))
-		}
-	}
-	get := func(seen *int64) func(sessile.Txn) error {
-		return func(tx sessile.Txn) (err error) { *seen, err = counter.Get(tx); return err }
-	}
-	a, b := in.id(in.a), in.id(in.b)
-	var err error
-	switch in.verb {
-	case "update":
-		err = e.Update(ctx, a, add(in.add, &out.a))
-	case "upsert":
-		err = e.Upsert(ctx, a, add(in.add, &out.a))
-	case "create":
-		err = e.CreateID(ctx, a, func(tx sessile.Txn) error { slow(); return counter.Set(tx, in.add) })
-	case "delete":
-		err = e.Delete(ctx, a)
-	case "view":
-		err = e.View(ctx, a, func(tx sessile.Txn) error { slow(); return get(&out.a)(tx) })
-	case "touch":
-		err = e.Touch(ctx, a)
-	case "destroy":
-		err = e.Update(ctx, a, func(tx sessile.Txn) error { slow(); return errors.Join(get(&out.a)(tx), tx.Destroy()) })
-	case "expire":
-		err = e.Update(ctx, a, func(tx sessile.Txn) error {
-			slow()
-			return errors.Join(get(&out.a)(tx), tx.SetDeadline(time.Now().Add(-time.Hour)))
-		})
-	case "rollback":
-		err = e.Update(ctx, a, func(tx sessile.Txn) error {
-			return errors.Join(get(&out.a)(tx), add(in.add, new(int64))(tx), errRollback)
-		})
-	case "transfer":
-		err = e.UpdateMany(ctx, []string{a, b}, many(add(-in.add, &out.a), add(in.add, &out.b)))
-	case "view many":
-		err = e.ViewMany(ctx, []string{a, b}, many(get(&out.a), get(&out.b)))
-	case "rollback many":
-		err = e.UpdateMany(ctx, []string{a, b}, func(txs []sessile.Txn) error {
-			return errors.Join(many(get(&out.a), get(&out.b))(txs), many(add(1, new(int64)), add(1, new(int64)))(txs), errRollback)
-		})
-	}
-	switch {
-	case errors.Is(err, sessile.ErrNotFound):
-		return linearOutput{err: "not found"}
-	case errors.Is(err, sessile.ErrExists):
-		return linearOutput{err: "exists"}
-	case err != nil && !errors.Is(err, errRollback):
-		return linearOutput{err: err.Error()}
-	}
-	return out
+	return run.sets[i]
 }
 
-var linearVerbs = []string{"update", "update", "update", "upsert", "upsert", "view", "view", "view", "create", "delete", "touch",
-	"destroy", "expire", "rollback", "transfer", "transfer", "view many", "view many", "rollback many"}
+// excused reports whether an operation may have been refused, and has done nothing.
+func (run *linearRun) excused(err error) bool {
+	return !errors.Is(err, sessile.ErrDurabilityUnknown) &&
+		(run.closing && errors.Is(err, sessile.ErrClosed) || run.full && errors.Is(err, sessile.ErrDiskFull))
+}
 
 func TestLinearizable(t *testing.T) {
-	next := rounds(t, 25)
-	total, n := 0, 0
+	c := newCampaign(t, 25, "operations", "histories", "evictions", "loads", "checkpoints", "expirations", "lock waits", "closed meanwhile")
 	for {
-		seed, more := next()
+		seed, more := c.next()
 		if !more {
 			break
 		}
-		total += linearRound(t, seed)
-		if n++; n%200 == 0 {
-			progress("linear: %d operations checked", total)
-		}
-		if t.Failed() {
-			break
-		}
+		linearRound(t, c, seed)
 	}
-	t.Logf("%d operations checked", total)
-	progress("linear: %d operations checked, %d histories", total, n)
+	c.requireAll("evictions", "loads", "checkpoints", "expirations", "lock waits", "closed meanwhile")
 }
 
-// linearRound makes a history and checks it.
-func linearRound(t *testing.T, seed int64) int {
+// linearRound makes histories and checks them.
+func linearRound(t *testing.T, c *campaign, seed int64) {
+	r := rand.New(rand.NewSource(seed))
+	run := &linearRun{t: t, closing: r.Intn(2) == 0, full: r.Intn(40) == 0}
 	opt := sessile.Options{
-		MaxMemory: 1 << 20, FlushInterval: time.Millisecond, CheckpointInterval: 10 * time.Millisecond, IdleTimeout: sessile.NoTimeout,
+		Dir: "in memory", MaxMemory: 1 << 20, FlushInterval: time.Millisecond, CheckpointInterval: 10 * time.Millisecond, IdleTimeout: sessile.NoTimeout,
 	}
-	e := openOnMem(t, opt)
-	stop := make(chan struct{})
-	var disturb sync.WaitGroup
-	disturb.Go(func() { // every session goes to the disk and comes back, over and over
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				sessile.Checkpoint(e)
-				sessile.EvictAll(e)
-			}
+	if r.Intn(8) == 0 {
+		opt.Dir, opt.InMemory, run.full = "", true, false
+		var err error
+		run.e, err = sessile.Open(opt)
+		require.NoError(t, err)
+	} else {
+		run.disk = store.NewMem()
+		run.open(opt)
+	}
+	for i := range linearSets {
+		set := &linearSet{}
+		for j := range linearInSet {
+			set.ids = append(set.ids, fmt.Sprintf("set%d-%d", i, j))
 		}
-	})
-	var clock atomic.Int64
-	histories := make([][]porcupine.Operation, linearWorkers)
-	var wg sync.WaitGroup
-	for w := range linearWorkers {
-		wg.Go(func() {
-			r := rand.New(rand.NewSource(seed*linearWorkers + int64(w)))
-			for range linearOps {
-				in := linearInput{verb: linearVerbs[r.Intn(len(linearVerbs))], set: r.Intn(linearSets), add: int64(r.Intn(100))}
-				in.a = r.Intn(linearInSet)
-				in.b = (in.a + 1 + r.Intn(linearInSet-1)) % linearInSet
-				op := porcupine.Operation{ClientId: w, Input: in, Call: clock.Add(1)}
-				op.Output = in.do(e, r)
-				op.Return = clock.Add(1)
-				histories[w] = append(histories[w], op)
+		run.addSet(set)
+	}
+	if run.full {
+		var commits atomic.Int64
+		run.disk.SetFault(func([]store.Op) store.Fault {
+			if commits.Add(1)%8 == 0 {
+				return store.FaultFull
+			}
+			return store.FaultNone
+		})
+	}
+	run.work(seed)
+	if run.disk != nil {
+		run.disk.SetFault(nil)
+	}
+	if run.closing {
+		c.add("closed meanwhile", 1)
+	} else if !run.full {
+		require.NoError(t, sessile.Check(run.e))
+	}
+	stats := run.e.Stats()
+	require.NoError(t, run.e.Close())
+	if run.disk != nil {
+		run.open(opt)
+		require.NoError(t, sessile.CheckDisk(run.e))
+		run.lookAgain(seed)
+		require.NoError(t, run.e.Close())
+	}
+	for _, set := range run.sets {
+		c.add("operations", int64(len(set.ops)))
+		c.add("histories", 1)
+		run.check(set, seed)
+	}
+	c.add("evictions", int64(stats.Evictions))
+	c.add("loads", int64(stats.Loads))
+	c.add("checkpoints", int64(stats.Checkpoints))
+	c.add("expirations", int64(stats.Expirations))
+	c.add("lock waits", int64(stats.LockWaits))
+}
+
+func (run *linearRun) open(opt sessile.Options) {
+	st, err := run.disk.Open()
+	require.NoError(run.t, err)
+	run.e, err = sessile.OpenOn(opt, st)
+	require.NoError(run.t, err)
+}
+
+// work lets workers and watchers work, and everything else get in their way.
+func (run *linearRun) work(seed int64) {
+	var disturb, workers sync.WaitGroup
+	stop := make(chan struct{})
+	if run.disk != nil {
+		disturb.Go(func() { // every session goes to the disk and comes back, over and over
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					sessile.AskForCheckpoint(run.e)
+					sessile.EvictAll(run.e)
+					runtime.Gosched()
+				}
 			}
 		})
 	}
-	wg.Wait()
+	watching, endWatch := context.WithCancel(ctx)
+	var watchers sync.WaitGroup
+	watched := make([]atomic.Uint64, linearSets)
+	for i := range watched {
+		watchers.Go(func() { run.watch(watching, run.sets[i], seed, i, &watched[i]) })
+	}
+	var begun atomic.Int64
+	for i := range linearWorkers {
+		workers.Go(func() {
+			w := &linearWorker{run: run, client: i, r: rand.New(rand.NewSource(seed*linearWorkers + int64(i)))}
+			for range linearOps {
+				if run.closing && begun.Add(1) == linearWorkers*linearOps*3/4 {
+					if err := run.e.Close(); err != nil {
+						run.t.Errorf("close under load: %v", err)
+					}
+				}
+				w.step()
+			}
+		})
+	}
+	workers.Wait()
+	if !run.closing && !run.full {
+		run.wake(watched)
+	}
+	endWatch()
+	watchers.Wait()
 	close(stop)
 	disturb.Wait()
-	finish(t, e)
-	history := slices.Concat(histories...)
-	result, info := porcupine.CheckOperationsVerbose(linearModel, history, time.Minute)
-	if result != porcupine.Ok {
-		for _, part := range linearModel.Partition(history) {
-			if porcupine.CheckOperations(linearModel, part) {
-				continue
+}
+
+// watch follows the first session of a set with Wait, and makes it anew when it has ended.
+func (run *linearRun) watch(ctx context.Context, set *linearSet, seed int64, i int, seen *atomic.Uint64) {
+	client := (1+linearInSet)*linearWorkers + i
+	w := &linearWorker{run: run, client: client, r: rand.New(rand.NewSource(seed - 1 - int64(i)))}
+	for ctx.Err() == nil {
+		after := seen.Load()
+		op, err := w.call(set, linearInput{verb: "waited", at: []int{0}}, func(out *linearOutput) error {
+			info, err := run.e.Wait(ctx, set.ids[0], after)
+			if err == nil && info.Version <= after {
+				return fmt.Errorf("version %d is not above %d", info.Version, after)
 			}
-			slices.SortFunc(part, func(a, b porcupine.Operation) int { return int(a.Return - b.Return) })
-			for _, op := range part {
-				t.Logf("%4d-%4d by %d: %s", op.Call, op.Return, op.ClientId, linearModel.DescribeOperation(op.Input, op.Output))
+			out.seen[0] = linearSeen{there: err == nil, user: info.User, version: info.Version}
+			if err == nil {
+				seen.Store(info.Version)
 			}
+			return err
+		})
+		switch {
+		case errors.Is(err, sessile.ErrNotFound):
+			w.transact(set, linearInput{verb: "upsert", at: []int{0}, change: linearChange{add: 1}})
+		case errors.Is(err, context.Canceled), errors.Is(err, sessile.ErrClosed):
+			return
 		}
-		picture := filepath.Join(os.TempDir(), fmt.Sprintf("sessile-history-%d.html", seed))
-		err := porcupine.VisualizePath(linearModel, info, picture)
-		require.NoError(t, err)
-		t.Errorf("the history of seed %d is not linearizable (%v); see %s", seed, result, picture)
+		set.keep(op)
 	}
-	return len(history)
+}
+
+// wake changes each watched session: no watcher may sleep through it.
+func (run *linearRun) wake(watched []atomic.Uint64) {
+	w := &linearWorker{run: run, client: (1+linearInSet)*linearWorkers + len(watched), r: rand.New(rand.NewSource(0))}
+	for i := range watched {
+		set := run.sets[i]
+		w.transact(set, linearInput{verb: "upsert", at: []int{0}, change: linearChange{add: 1, deadline: "none"}})
+		want := w.transact(set, linearInput{verb: "view", at: []int{0}}).Output.(linearOutput).seen[0].version
+		require.Eventually(run.t, func() bool { return watched[i].Load() >= want }, 10*time.Second, 100*time.Microsecond, "a Wait was not woken")
+	}
+}
+
+// lookAgain looks at all sessions after the engine was opened again.
+func (run *linearRun) lookAgain(seed int64) {
+	w := &linearWorker{run: run, r: rand.New(rand.NewSource(seed))}
+	run.closing, run.full = false, false
+	for _, set := range run.sets {
+		w.list(set, "all")
+		w.list(set, "by user")
+		for i := range set.ids {
+			w.transact(set, linearInput{verb: "view", at: []int{i}})
+			w.resolve(set, i)
+		}
+	}
+}
+
+// check looks for an order of the set's operations. A history without one is saved as a picture.
+func (run *linearRun) check(set *linearSet, seed int64) {
+	t := run.t
+	result, info := porcupine.CheckOperationsVerbose(linearModel, set.ops, time.Minute)
+	if result == porcupine.Ok {
+		return
+	}
+	slices.SortFunc(set.ops, func(a, b porcupine.Operation) int { return int(a.Call - b.Call) })
+	for _, op := range set.ops {
+		t.Logf("%4d-%4d by %d: %s", op.Call, op.Return, op.ClientId, linearModel.DescribeOperation(op.Input, op.Output))
+	}
+	picture := filepath.Join(os.TempDir(), fmt.Sprintf("sessile-history-%d.html", seed))
+	require.NoError(t, porcupine.VisualizePath(linearModel, info, picture))
+	t.Errorf("the history of seed %d is not linearizable (%v); see %s", seed, result, picture)
 }

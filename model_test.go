@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -895,23 +894,23 @@ func (m *machine) full(t *rapid.T) {
 type bubbleTB struct{ testing.TB }
 
 func TestModel(t *testing.T) {
-	next := rounds(t, 1)
-	for n := 1; ; n++ {
-		seed, more := next()
-		if !more || t.Failed() {
+	c := newCampaign(t, 1, "steps", "crashes")
+	given := false // the seed and length of rapid's own flags
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.seed" || f.Name == "rapid.checks" })
+	for {
+		seed, more := c.next()
+		if !more {
 			break
 		}
-		if os.Getenv("SESSILE_FOR") != "" { // rapid takes its seed and length from its flags
+		if !given {
 			require.NoError(t, flag.Set("rapid.seed", fmt.Sprint(uint64(seed))))
-			require.NoError(t, flag.Set("rapid.checks", "1000"))
+			require.NoError(t, flag.Set("rapid.checks", "100"))
 		}
+		steps, crashes := modelSteps.Load(), modelCrashes.Load()
 		synctest.Test(t, func(t *testing.T) { rapid.Check(bubbleTB{t}, modelRun) })
-		if n%5 == 0 {
-			progress("model: %d steps, %d crashes", modelSteps.Load(), modelCrashes.Load())
-		}
+		c.add("steps", modelSteps.Load()-steps)
+		c.add("crashes", modelCrashes.Load()-crashes)
 	}
-	t.Logf("%d steps, %d crashes", modelSteps.Load(), modelCrashes.Load())
-	progress("model: %d steps, %d crashes", modelSteps.Load(), modelCrashes.Load())
 }
 
 // modelRun is one life of a machine.

@@ -1,11 +1,13 @@
 package sessile_test
 
 import (
+	"bytes"
 	"errors"
-	"math/rand"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -95,39 +97,82 @@ func (d *loopDisk) cut() error {
 	return nil
 }
 
-// SESSILE_CUTS asks for more power cuts than the default.
+// stop stops all threads of a process. A thread that is waiting for the disk stops when it
+// is done with that.
+func stop(p *os.Process) error {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Microsecond) {
+		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Pid))
+		if err != nil || len(stats) == 0 {
+			return errors.Join(os.ErrProcessDone, err)
+		}
+		states := ""
+		for _, stat := range stats {
+			b, err := os.ReadFile(stat)
+			if err == nil { // else the thread has ended
+				states += string(b[bytes.LastIndexByte(b, ')')+2])
+			}
+		}
+		// One that has stopped has told all others to.
+		if strings.Contains(states, "T") && strings.Trim(states, "TD") == "" {
+			return nil
+		}
+	}
+	return errors.New("the process did not stop")
+}
+
 func TestPowerCut(t *testing.T) {
-	next := rounds(t, many(t, "SESSILE_CUTS", 6))
+	c := newCampaign(t, 6, "power cuts", "before it was ready", "steps", "acknowledgements", "ends among them")
 	d := newLoopDisk(t, 1<<30)
-	opt := crashOptions
-	opt.Dir = filepath.Join(d.dir, "data")
-	c := crash{dir: opt.Dir, end: func(child *os.Process) {
+	child := crash{dir: filepath.Join(d.dir, "data"), encrypted: c.seed%2 == 0, end: func(child *os.Process) {
 		// The processor stops before the disk does: ext4 says of a sync that is under
 		// way while it is shut down that it is done, when it is not.
-		if err := errors.Join(child.Signal(syscall.SIGSTOP), d.cut(), child.Kill()); err != nil {
+		if err := errors.Join(stop(child), d.cut(), child.Kill()); err != nil {
 			t.Error(err)
 		}
 	}}
-	steps, ends, done := int64(0), 0, 0
+	var newest int64
 	for {
-		if _, more := next(); !more {
+		seed, more := c.next()
+		if !more {
 			break
 		}
-		done++
-		a := c.run(t, time.Duration(5+rand.Intn(150))*time.Millisecond)
-		require.Empty(t, a.stderr)
-		d.unmount(t)
-		d.mount(t)
-		e, err := sessile.Open(opt)
-		require.NoError(t, err)
-		t.Cleanup(func() { _ = e.Close() })
-		steps = a.verify(t, e)
-		ends += len(a.ended)
-		require.NoError(t, e.Close())
-		if done%20 == 0 {
-			progress("power: %d cuts, %d steps of history, %d durable ends", done, steps, ends)
-		}
+		a := child.run(t, seed)
+		require.Empty(t, a.failed)
+		d.again(t)
+		newest = c.recovered(t, a, child, newest)
+		c.add("power cuts", 1)
 	}
-	t.Logf("%d cuts, %d steps of history, %d durable ends", done, steps, ends)
-	progress("power: %d cuts, %d steps of history, %d durable ends", done, steps, ends)
+}
+
+// The disk dies under a process, which goes on: it hears of it as an error of the store, or, where
+// Badger has a mapped file in hand just then, is ended by the kernel. What it had been told before holds.
+func TestDyingDisk(t *testing.T) {
+	c := newCampaign(t, 3, "dead disks", "ended by the kernel", "steps", "acknowledgements", "ends among them")
+	d := newLoopDisk(t, 1<<30)
+	child := crash{dir: filepath.Join(d.dir, "data"), end: func(*os.Process) {
+		if err := d.cut(); err != nil {
+			t.Error(err)
+		}
+	}}
+	var newest int64
+	for {
+		seed, more := c.next()
+		if !more {
+			break
+		}
+		a := child.run(t, seed)
+		switch {
+		case strings.Contains(a.failed, "unexpected fault address"):
+			c.add("ended by the kernel", 1)
+		case !a.ready && strings.Contains(a.failed, syscall.EIO.Error()): // Open, or the program itself
+		default:
+			require.Contains(t, a.failed, sessile.ErrPersistence.Error())
+		}
+		d.again(t)
+		newest = c.recovered(t, a, child, newest)
+		c.add("dead disks", 1)
+	}
 }
