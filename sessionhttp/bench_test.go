@@ -1,6 +1,9 @@
 package sessionhttp_test
 
 import (
+	"bufio"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -10,13 +13,44 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// discard is a writer that costs nothing.
+// discard is a writer that offers what net/http's does, and costs nothing.
 type discard struct{ h http.Header }
 
-func (d discard) Header() http.Header         { return d.h }
-func (d discard) Write(b []byte) (int, error) { return len(b), nil }
-func (d discard) WriteHeader(int)             {}
-func (d discard) Flush()                      {}
+func (d *discard) Header() http.Header         { return d.h }
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+func (d *discard) WriteHeader(int)             {}
+func (d *discard) Flush()                      {}
+func (d *discard) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return nil, nil, http.ErrNotSupported
+}
+func (d *discard) ReadFrom(r io.Reader) (int64, error) { return io.Copy(io.Discard, r) }
+func (d *discard) CloseNotify() <-chan bool            { return nil }
+
+// What a request that only reads its session allocates beyond the handler's own.
+func TestAllocations(t *testing.T) {
+	e := openEngine(t, sessile.Options{})
+	m, err := sessionhttp.New(e, sessionhttp.Options{})
+	require.NoError(t, err)
+	c, err := m.Issue(ctx, "ann", increment)
+	require.NoError(t, err)
+	body := []byte("hello")
+	allocations := func(h http.Handler) float64 {
+		r, w := httptest.NewRequest("GET", "/", nil), &discard{http.Header{}}
+		r.AddCookie(c)
+		return testing.AllocsPerRun(1000, func() { h.ServeHTTP(w, r) })
+	}
+	require.Zero(t, allocations(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(body) })))
+	require.LessOrEqual(t, allocations(m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write(body)
+	}))), 2.0, "the session is not used")
+	view := func(tx sessile.Txn) error { _, err := counter.Get(tx); return err }
+	require.LessOrEqual(t, allocations(m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := sessionhttp.From(r).View(r.Context(), view); err != nil {
+			t.Error(err)
+		}
+		_, _ = w.Write(body)
+	}))), 3.0, "it is read")
+}
 
 // BenchmarkHandler is what the middleware adds to a request: nothing used, the session read, and changed.
 func BenchmarkHandler(b *testing.B) {
@@ -48,7 +82,7 @@ func BenchmarkHandler(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			r := httptest.NewRequest("GET", "/", nil)
 			r.AddCookie(c)
-			w := discard{http.Header{}}
+			w := &discard{http.Header{}}
 			b.ReportAllocs()
 			for b.Loop() {
 				h.ServeHTTP(w, r)

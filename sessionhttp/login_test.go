@@ -91,6 +91,7 @@ func TestStreamEndsWithLogin(t *testing.T) {
 	s := newSite(t, sessionhttp.Options{})
 	s.mux.HandleFunc("/stream", func(w http.ResponseWriter, r *http.Request) {
 		session := sessionhttp.From(r)
+		_ = session.View(r.Context(), nil) // what the token proves is known before the login
 		done := session.Done()
 		require.NoError(t, http.NewResponseController(w).Flush())
 		<-done
@@ -285,4 +286,55 @@ func TestLoginsOfOneBrowser(t *testing.T) {
 		}
 		b.ok("/logout")
 	}
+}
+
+// Every use of a handle checks its epoch: after a login elsewhere none has any effect.
+func TestHandleAfterLoginElsewhere(t *testing.T) {
+	e := openEngine(t, sessile.Options{})
+	m, err := sessionhttp.New(e, sessionhttp.Options{RenewAfter: time.Nanosecond})
+	require.NoError(t, err)
+	first, err := m.Issue(ctx, "ann", increment)
+	require.NoError(t, err)
+	second, err := m.Issue(ctx, "ann", nil)
+	require.NoError(t, err)
+	open := func(n *int) *sessionhttp.Session {
+		s, err := m.Open(ctx, headerOf(first), setCounter(n))
+		require.NoError(t, err)
+		return s
+	}
+	cookies, ignored := 0, 0
+	old, winner := open(&cookies), open(&ignored)
+	done := old.Done()
+	require.NoError(t, winner.Login(ctx, "ann", nil))
+	never := func(sessile.Txn) error { t.Error("it ran"); return nil }
+	other, _, _ := strings.Cut(second.Value, ".")
+	for name, use := range map[string]func() error{
+		"Update":   func() error { return old.Update(ctx, never) },
+		"View":     func() error { return old.View(ctx, never) },
+		"Login":    func() error { return old.Login(ctx, "ann", never) },
+		"as bob":   func() error { return old.Login(ctx, "bob", never) },
+		"Ensure":   func() error { return old.Ensure(ctx) },
+		"Restart":  func() error { return old.Restart(ctx) },
+		"Logout":   func() error { return old.Logout(ctx) },
+		"EndOther": func() error { return old.EndOther(ctx, other) },
+		"EndOthers": func() error {
+			_, err := old.EndOthers(ctx)
+			return err
+		},
+		"Others": func() (err error) {
+			for _, err = range old.Others(ctx) {
+			}
+			return err
+		},
+		"User": func() error { _, err := old.User(ctx); return err },
+		"Wait": func() error { _, err := old.Wait(ctx, 0); return err },
+	} {
+		require.ErrorIs(t, use(), sessile.ErrRenewed, name)
+	}
+	<-done
+	require.Zero(t, cookies)
+	n, err := sessile.Read(ctx, winner, counter)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, n)
+	require.EqualValues(t, 2, e.Stats().Sessions)
 }

@@ -102,6 +102,26 @@ func removeAll(t *testing.T, dir string) {
 	require.NoError(t, os.RemoveAll(dir))
 }
 
+// A browser that has gone before its session was even looked up is logged out, durably.
+func TestLogoutOutlivesCancellation(t *testing.T) {
+	e := openEngine(t, sessile.Options{Dir: t.TempDir(), DiskReserve: -1})
+	m, err := sessionhttp.New(e, sessionhttp.Options{})
+	require.NoError(t, err)
+	cookie, err := m.Issue(ctx, "ann", nil)
+	require.NoError(t, err)
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest("POST", "/logout", nil).WithContext(gone)
+	r.AddCookie(cookie)
+	m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		require.NoError(t, sessionhttp.From(r).Logout(r.Context()))
+	})).ServeHTTP(w, r)
+	require.Contains(t, w.Header().Get("Set-Cookie"), "Max-Age=0")
+	_, err = e.Resolve(ctx, cookie.Value)
+	require.ErrorIs(t, err, sessile.ErrEnded)
+}
+
 // Inside a transaction Logout does nothing and says so: the session goes on, and so does the handle.
 func TestLogoutInsideTransaction(t *testing.T) {
 	e := openEngine(t, sessile.Options{})

@@ -53,7 +53,8 @@ func TestOneRenewalPerPeriod(t *testing.T) {
 		for period := range 4 {
 			var mu sync.Mutex
 			var sent []*http.Cookie
-			var wg sync.WaitGroup
+			var wg, looked sync.WaitGroup
+			looked.Add(16)
 			for i := range 32 {
 				wg.Go(func() {
 					s, err := m.Open(ctx, header, func(c *http.Cookie) {
@@ -63,8 +64,13 @@ func TestOneRenewalPerPeriod(t *testing.T) {
 					})
 					require.NoError(t, err)
 					if i%2 == 0 {
-						require.NoError(t, s.View(ctx, nil))
+						require.NoError(t, s.View(ctx, func(sessile.Txn) error {
+							looked.Done()
+							looked.Wait() // all find it old before the first renews it
+							return nil
+						}))
 					} else {
+						looked.Wait()
 						require.NoError(t, s.Update(ctx, increment))
 					}
 				})

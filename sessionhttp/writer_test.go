@@ -3,7 +3,6 @@ package sessionhttp_test
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,7 +11,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sessile-go/sessile"
 	"github.com/sessile-go/sessile/sessionhttp"
@@ -20,142 +18,6 @@ import (
 )
 
 func setCounter(n *int) func(*http.Cookie) { return func(*http.Cookie) { *n++ } }
-
-// The parts of writers.
-type (
-	plain   struct{ h http.Header }
-	flusher struct{ called *string }
-	hijacks struct{ called *string }
-	reads   struct{ called *string }
-	closes  struct{ called *string }
-	pushes  struct{ called *string }
-)
-
-func (p plain) Header() http.Header         { return p.h }
-func (p plain) Write(b []byte) (int, error) { return len(b), nil }
-func (p plain) WriteHeader(int)             {}
-func (p flusher) Flush()                    { *p.called += "F" }
-func (p hijacks) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	*p.called += "H"
-	return nil, nil, errors.New("no")
-}
-func (p reads) ReadFrom(io.Reader) (int64, error)       { *p.called += "R"; return 0, nil }
-func (p closes) CloseNotify() <-chan bool               { *p.called += "C"; return nil }
-func (p pushes) Push(string, *http.PushOptions) error   { *p.called += "P"; return nil }
-func (p flusher) SetReadDeadline(time.Time) (err error) { *p.called += "d"; return nil }
-func offered(w http.ResponseWriter, called *string) string { // calls all that w offers
-	if f, ok := w.(http.Flusher); ok {
-		f.Flush()
-	}
-	if h, ok := w.(http.Hijacker); ok {
-		_, _, _ = h.Hijack()
-	}
-	if r, ok := w.(io.ReaderFrom); ok {
-		_, _ = r.ReadFrom(strings.NewReader(""))
-	}
-	//lint:ignore SA1019 it is offered
-	if c, ok := w.(http.CloseNotifier); ok {
-		c.CloseNotify()
-	}
-	if p, ok := w.(http.Pusher); ok {
-		_ = p.Push("/", nil)
-	}
-	return *called
-}
-
-// The writer offers what the inner one offers, and nothing else.
-func TestWriterOffers(t *testing.T) {
-	e := openEngine(t, sessile.Options{})
-	m, err := sessionhttp.New(e, sessionhttp.Options{})
-	require.NoError(t, err)
-	var called string
-	p, f, h, r, c, u := plain{http.Header{}}, flusher{&called}, hijacks{&called}, reads{&called}, closes{&called}, pushes{&called}
-	for want, w := range map[string]http.ResponseWriter{
-		"": p,
-		"F": struct {
-			plain
-			flusher
-		}{p, f}, //nolint
-		"H": struct {
-			plain
-			hijacks
-		}{p, h},
-		"R": struct {
-			plain
-			reads
-		}{p, r},
-		"C": struct {
-			plain
-			closes
-		}{p, c},
-		"P": struct {
-			plain
-			pushes
-		}{p, u},
-		"FH": struct {
-			plain
-			flusher
-			hijacks
-		}{p, f, h},
-		"FR": struct {
-			plain
-			flusher
-			reads
-		}{p, f, r},
-		"HR": struct {
-			plain
-			hijacks
-			reads
-		}{p, h, r},
-		"FHR": struct {
-			plain
-			flusher
-			hijacks
-			reads
-		}{p, f, h, r},
-		"FC": struct {
-			plain
-			flusher
-			closes
-		}{p, f, c},
-		"FCP": struct {
-			plain
-			flusher
-			closes
-			pushes
-		}{p, f, c, u},
-		"FHRC": struct {
-			plain
-			flusher
-			hijacks
-			reads
-			closes
-		}{p, f, h, r, c},
-		"HRCP": struct {
-			plain
-			hijacks
-			reads
-			closes
-			pushes
-		}{p, h, r, c, u},
-		"FHRCP": struct {
-			plain
-			flusher
-			hijacks
-			reads
-			closes
-			pushes
-		}{p, f, h, r, c, u},
-	} {
-		called = ""
-		m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			require.Equal(t, want, offered(w, &called))
-			if strings.Contains(want, "F") {
-				require.NoError(t, http.NewResponseController(w).SetReadDeadline(time.Time{}), "it can be unwrapped")
-			}
-		})).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
-	}
-}
 
 // Server-sent events: each is there when it was flushed, and the session is used all the while.
 func TestServerSentEvents(t *testing.T) {

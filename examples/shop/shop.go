@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/sessile-go/sessile"
 	"github.com/sessile-go/sessile/sessionhttp"
@@ -31,14 +30,21 @@ var (
 
 func quantity(sku string) sessile.Key[int64] { return sessile.NewKey[int64]("cart/" + sku) }
 
-// An article can be bought.
-type article struct{ SKU, Name, Price string }
+// An article can be bought. Its picture is web/SKU.svg.
+type article struct {
+	SKU, Name, Text string
+	Price           cents
+}
+
+type cents int64
+
+func (c cents) String() string { return fmt.Sprintf("€ %d.%02d", c/100, c%100) }
 
 var articles = []article{
-	{"barnacle", "Barnacle, glazed", "€ 12"},
-	{"coral", "Coral, red", "€ 48"},
-	{"oyster", "Oyster, with pearl", "€ 95"},
-	{"sponge", "Sponge, natural", "€ 7"},
+	{"barnacle", "Barnacle", "Glazed by hand. Sits where you put it, for good.", 1200},
+	{"coral", "Coral", "Red, grown slowly, one branch at a time.", 4800},
+	{"oyster", "Oyster", "With pearl. Opens for those who wait.", 9500},
+	{"sponge", "Sponge", "Natural. Takes up whatever comes, loses nothing.", 700},
 }
 
 func known(sku string) bool {
@@ -79,19 +85,33 @@ func (s *shop) handler() http.Handler {
 	mux.HandleFunc("POST /logout", s.logout)
 	mux.HandleFunc("POST /end", s.end)
 	mux.HandleFunc("POST /endothers", s.endOthers)
+	mux.HandleFunc("POST /endall", s.endAll)
 	mux.HandleFunc("POST /race/start", s.race.start)
 	mux.HandleFunc("POST /race/sessile", s.race.update)
 	mux.HandleFunc("POST /race/loadsave", s.race.loadAndSave)
 	mux.HandleFunc("GET /race/result", s.race.result)
 	mux.Handle("GET /web/", http.FileServerFS(web))
 	// Forms and scripts of other sites cannot act for our customers.
-	return http.NewCrossOriginProtection().Handler(s.manager.Handler(mux))
+	return http.NewCrossOriginProtection().Handler(ownContentOnly(s.manager.Handler(mux)))
+}
+
+// ownContentOnly keeps scripts and frames of others out of the pages.
+func ownContentOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
+	})
 }
 
 // fail answers an error.
 func fail(w http.ResponseWriter, err error) {
 	switch status := sessionhttp.Status(err); status {
 	case http.StatusUnauthorized:
+		if errors.Is(err, sessile.ErrRenewed) {
+			http.Error(w, "You are logging in. One moment.", status)
+			return
+		}
 		http.Error(w, "This session has ended. Load the page again.", status)
 	case http.StatusServiceUnavailable:
 		http.Error(w, "The shop is busy. Try again.", status)
@@ -104,16 +124,14 @@ func fail(w http.ResponseWriter, err error) {
 type cartView struct {
 	User     string           `json:"user"`
 	Total    int64            `json:"total"`
+	Sum      string           `json:"sum"`
 	Orders   int64            `json:"orders"`
 	Items    map[string]int64 `json:"items"`
 	Articles []article        `json:"-"`
 	Flashes  []string         `json:"-"`
-	Others   []otherSession   `json:"-"`
+	Sessions []ownSession     `json:"-"`
 	version  uint64
 }
-
-// An otherSession is one of the customer's, in another browser.
-type otherSession struct{ ID, Browser, Seen string }
 
 func look(ctx context.Context, s *sessionhttp.Session) (v cartView, err error) {
 	err = s.View(ctx, func(tx sessile.Txn) (err error) {
@@ -125,6 +143,11 @@ func look(ctx context.Context, s *sessionhttp.Session) (v cartView, err error) {
 				}
 			}
 		}
+		var sum cents
+		for _, a := range articles {
+			sum += a.Price * cents(v.Items[a.SKU])
+		}
+		v.Sum = sum.String()
 		if v.Total, err = total.Get(tx); err != nil {
 			return err
 		}
@@ -149,7 +172,7 @@ func (s *shop) home(w http.ResponseWriter, r *http.Request) {
 		v.Flashes, err = flashes(r.Context(), session)
 	}
 	if err == nil && v.User != "" {
-		v.Others, err = s.others(r.Context(), session)
+		v.Sessions, err = s.sessions(r.Context(), session)
 	}
 	if err != nil {
 		fail(w, err)
@@ -172,23 +195,6 @@ func flashes(ctx context.Context, s *sessionhttp.Session) (texts []string, err e
 		return err
 	})
 	return texts, err
-}
-
-func (s *shop) others(ctx context.Context, session *sessionhttp.Session) (others []otherSession, err error) {
-	for info, err := range session.Others(ctx) {
-		if err != nil {
-			return nil, err
-		}
-		name, err := sessile.Read(ctx, s.engine.Session(info.ID), browser)
-		if errors.Is(err, sessile.ErrNotFound) {
-			continue // it ended just now
-		}
-		if err != nil {
-			return nil, err
-		}
-		others = append(others, otherSession{info.ID, name, info.LastSeen.Format(time.DateTime)})
-	}
-	return others, nil
 }
 
 func (s *shop) cart(w http.ResponseWriter, r *http.Request) {
@@ -217,7 +223,11 @@ func (s *shop) events(w http.ResponseWriter, r *http.Request) {
 		}
 		if err != nil {
 			if ctx.Err() == nil {
-				fmt.Fprintf(w, "event: ended\ndata: %d\n\n", sessionhttp.Status(err))
+				event := "ended"
+				if errors.Is(err, sessile.ErrRenewed) {
+					event = "renewed" // a login in another tab; the browser has, or is about to get, the new cookie
+				}
+				fmt.Fprintf(w, "event: %s\ndata:\n\n", event)
 			}
 			return
 		}
@@ -287,35 +297,4 @@ func (s *shop) checkout(w http.ResponseWriter, r *http.Request) {
 		return sessionhttp.AddFlash(tx, sessionhttp.Flash{Kind: "info", Text: fmt.Sprintf("Order number %d is on its way.", n)})
 	})
 	done(w, r, err, map[string]int64{"orders": n})
-}
-
-func (s *shop) login(w http.ResponseWriter, r *http.Request) {
-	user := strings.TrimSpace(r.FormValue("user"))
-	if user == "" || len(user) > 40 {
-		http.Error(w, "a name of 1 to 40 bytes, please", http.StatusBadRequest)
-		return
-	}
-	err := sessionhttp.From(r).Login(r.Context(), user, func(tx sessile.Txn) error {
-		agent := r.UserAgent()
-		return browser.Set(tx, agent[:min(len(agent), 120)])
-	})
-	done(w, r, err, nil)
-}
-
-// logout ends the session. That holds in memory at once, whatever the disk does.
-func (s *shop) logout(w http.ResponseWriter, r *http.Request) {
-	done(w, r, sessionhttp.From(r).Logout(r.Context()), nil)
-}
-
-func (s *shop) end(w http.ResponseWriter, r *http.Request) {
-	err := sessionhttp.From(r).EndOther(r.Context(), r.FormValue("id"))
-	if errors.Is(err, sessile.ErrNotFound) {
-		err = nil // it has ended already
-	}
-	done(w, r, err, nil)
-}
-
-func (s *shop) endOthers(w http.ResponseWriter, r *http.Request) {
-	_, err := sessionhttp.From(r).EndOthers(r.Context())
-	done(w, r, err, nil)
 }
