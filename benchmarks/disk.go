@@ -17,17 +17,15 @@ type Steady struct {
 	Sessions    int            `json:"sessions"`
 	Rate        int            `json:"rate"`
 	Updates     int64          `json:"updates"`
-	Logical     int64          `json:"logical_bytes"`   // values set
-	Groups      int64          `json:"group_bytes"`     // written to the log
-	Written     int64          `json:"written_bytes"`   // by the process, as the kernel counts
-	Checkpoints uint64         `json:"checkpoints"`     // while it ran
-	Samples     []SteadySample `json:"samples"`         // over time, the first before the load
-	GCShare     float64        `json:"gc_share"`        // of the processor time used
-	Filled      int64          `json:"filled_bytes"`    // keys and values of all sessions
-	Checkpoint  time.Duration  `json:"checkpoint"`      // CheckpointInterval
-	Behind      time.Duration  `json:"behind"`          // the worst that a call was late
-	Lost        int64          `json:"lost,omitempty"`  // Updates acknowledged and not there at the end
-	Error       string         `json:"error,omitempty"` // of the load
+	Logical     int64          `json:"logical_bytes"`  // values set
+	Groups      int64          `json:"group_bytes"`    // written to the log
+	Written     int64          `json:"written_bytes"`  // by the process, as the kernel counts
+	Checkpoints uint64         `json:"checkpoints"`    // while it ran
+	Samples     []SteadySample `json:"samples"`        // over time, the first before the load
+	Filled      int64          `json:"filled_bytes"`   // keys and values of all sessions
+	Checkpoint  time.Duration  `json:"checkpoint"`     // CheckpointInterval
+	Behind      time.Duration  `json:"behind"`         // the worst that a call was late
+	Lost        int64          `json:"lost,omitempty"` // Updates acknowledged and not there at the end
 }
 
 // A SteadySample is one look at the sizes.

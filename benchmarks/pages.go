@@ -264,9 +264,9 @@ func (s *Steady) grid() *grid {
 		notes: []string{
 			fmt.Sprintf("%s Updates a second of an 8-byte value for %s, zipf 0.99 over %s sessions (%s of keys and values), checkpoints every %s.",
 				count(int64(s.Rate)), s.For, count(int64(s.Sessions)), size(s.Filled), s.Checkpoint),
-			fmt.Sprintf("%s Updates, %d lost. %s set, %s of log written, %s written to the disk in all: %s bytes for each byte set, %s for each Update. %d checkpoints.",
+			fmt.Sprintf("%s Updates, %d lost. %s set, %s of log written, %s written to the disk in all: %s bytes for each byte set, %s for each Update. %d checkpoints. The latest call was %s late.",
 				count(s.Updates), s.Lost, size(s.Logical), size(s.Groups), size(s.Written),
-				number(float64(s.Written)/float64(max(1, s.Logical))), number(float64(s.Written)/float64(max(1, s.Updates))), s.Checkpoints),
+				number(float64(s.Written)/float64(max(1, s.Logical))), number(float64(s.Written)/float64(max(1, s.Updates))), s.Checkpoints, duration(float64(s.Behind))),
 		},
 		header: []string{"after", "log", "directory"},
 		chart:  "steady.svg",

@@ -12,31 +12,50 @@ import (
 	"time"
 )
 
-// gcShare returns the collector's share of the processor time that run takes in d. The runtime's account
-// is brought up to date by a collection at each end; the last one counts.
+// gcShare returns the collector's share of the processor time that run takes, over d at least and whole
+// cycles of the collector: the runtime's account is brought up to date at the end of each.
 func gcShare(d time.Duration, run func(n int) error) (float64, error) {
-	samples := []metrics.Sample{
-		{Name: "/cpu/classes/gc/total:cpu-seconds"},
-		{Name: "/cpu/classes/total:cpu-seconds"},
-		{Name: "/cpu/classes/idle:cpu-seconds"},
-	}
-	read := func() (gc, busy float64) {
-		runtime.GC()
-		metrics.Read(samples)
-		gc = samples[0].Value.Float64()
-		return gc, samples[1].Value.Float64() - samples[2].Value.Float64()
-	}
-	gcBefore, busyBefore := read()
-	for begin := time.Now(); time.Since(begin) < d; {
-		if err := run(1000); err != nil {
-			return 0, err
+	const longest = 20 * time.Second // a heap that hardly grows; then a collection is forced
+	toCycleEnd := func(least time.Duration) error {
+		start, cycle := time.Now(), gcCycles()
+		for time.Since(start) < least || gcCycles() == cycle {
+			if err := run(1000); err != nil {
+				return err
+			}
+			if time.Since(start) > least+longest {
+				runtime.GC()
+			}
 		}
+		return nil
 	}
-	gc, busy := read()
+	if err := toCycleEnd(0); err != nil {
+		return 0, err
+	}
+	gcBefore, busyBefore := processorTimes()
+	if err := toCycleEnd(d); err != nil {
+		return 0, err
+	}
+	gc, busy := processorTimes()
 	if busy <= busyBefore {
 		return 0, nil
 	}
 	return (gc - gcBefore) / (busy - busyBefore), nil
+}
+
+// gcCycles returns how many cycles the collector has completed.
+func gcCycles() uint64 {
+	s := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64()
+}
+
+// processorTimes returns the seconds spent in the collector, and in everything but idling.
+func processorTimes() (gc, busy float64) {
+	s := []metrics.Sample{
+		{Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/cpu/classes/total:cpu-seconds"}, {Name: "/cpu/classes/idle:cpu-seconds"},
+	}
+	metrics.Read(s)
+	return s[0].Value.Float64(), s[1].Value.Float64() - s[2].Value.Float64()
 }
 
 // availableMemory returns the bytes that can be had without swapping, 0 when that is not known.

@@ -56,7 +56,7 @@ func TestZipfOfFew(t *testing.T) {
 func TestDrawers(t *testing.T) {
 	const n = 1000
 	for kind, check := range map[string]func([]int){
-		"one":     func(seen []int) { assert.Equal(t, 100_000, seen[0]) },
+		"one": func(seen []int) { assert.Equal(t, 100_000, seen[0]) },
 		"uniform": func(seen []int) {
 			assert.Less(t, slices.Max(seen), 200)
 			assert.Greater(t, slices.Min(seen), 50)
