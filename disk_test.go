@@ -27,6 +27,45 @@ var sickDisks = []struct {
 	// after is called when the child has passed; nil: all that was acknowledged is there.
 	after func(t *testing.T, dir string)
 }{
+	{"full before Open", tmpfs, func(t *testing.T, dir string) {
+		require.NoError(t, sickEngine(t, dir).Close())
+		opt := sickOptions(dir)
+		opt.DiskReserve = sickReserve
+		putBallast(t, dir, sickReserve/2)
+		_, err := sessile.Open(opt)
+		require.ErrorIs(t, err, sessile.ErrDiskFull)
+		require.NoError(t, os.Remove(filepath.Join(dir, "ballast")))
+		e, err := sessile.Open(opt)
+		require.NoError(t, err)
+		require.NoError(t, e.Close())
+	}, nil},
+	{"full meanwhile", tmpfs, func(t *testing.T, dir string) {
+		require.NoError(t, sickEngine(t, dir).Close())
+		opt := sickOptions(dir)
+		opt.DiskReserve = sickReserve
+		e, err := sessile.Open(opt)
+		require.NoError(t, err)
+		putBallast(t, dir, sickReserve/2)
+		requireFull(t, e, func() { require.NoError(t, os.Remove(filepath.Join(dir, "ballast"))) })
+	}, nil},
+	{"descriptors used up", plain, func(t *testing.T, dir string) {
+		e := sickEngine(t, dir)
+		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 64, Max: 64}))
+		var files []*os.File
+		for {
+			file, err := os.Open(os.DevNull)
+			if err != nil {
+				require.ErrorIs(t, err, syscall.EMFILE)
+				break
+			}
+			files = append(files, file)
+		}
+		requireFull(t, e, func() {
+			for _, file := range files {
+				require.NoError(t, file.Close())
+			}
+		})
+	}, nil},
 	{"shut down", loop, func(t *testing.T, dir string) {
 		e := sickEngine(t, dir)
 		require.NoError(t, (&loopDisk{dir: dir}).cut())
@@ -133,10 +172,20 @@ func (d *loopDisk) again(t *testing.T) { d.unmount(t); d.mount(t) }
 
 func loop(t *testing.T) disk { return newLoopDisk(t, 512<<20) }
 
-// A plainDisk is a directory.
+// A plainDisk is a directory that stays as it is.
 type plainDisk string
 
 func plain(t *testing.T) disk { return plainDisk(t.TempDir()) }
+
+// tmpfs mounts a small file system in memory.
+func tmpfs(t *testing.T) disk {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=256m"); err != nil {
+		skip(t, "needs root, to mount a small disk: %v", err)
+	}
+	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
+	return plainDisk(dir)
+}
 
 func (d plainDisk) root() string     { return string(d) }
 func (d plainDisk) again(*testing.T) {}
@@ -177,7 +226,10 @@ func TestSickDisk(t *testing.T) {
 	}
 }
 
-const sickSessions = 2000
+const (
+	sickSessions = 2000
+	sickReserve  = 64 << 20
+)
 
 func sickID(i int) string  { return fmt.Sprint("cold", i) }
 func sickPad(i int) []byte { return bytes.Repeat([]byte(sickID(i)), 300) }
@@ -240,6 +292,42 @@ func requireSick(t *testing.T, e *sessile.Engine) {
 	var incomplete *sessile.ShutdownError
 	require.ErrorAs(t, e.Close(), &incomplete)
 	require.ErrorIs(t, incomplete, e.Stats().Failed)
+}
+
+// putBallast takes room on a disk until only so much is left.
+func putBallast(t *testing.T, dir string, left int64) {
+	var st syscall.Statfs_t
+	require.NoError(t, syscall.Statfs(dir, &st))
+	file, err := os.Create(filepath.Join(dir, "ballast"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, file.Close()) }()
+	block := make([]byte, 1<<20)
+	for n := int64(st.Bavail)*st.Bsize - left; n > 0; n -= int64(len(block)) {
+		_, err := file.Write(block)
+		require.NoError(t, err)
+	}
+}
+
+// requireFull looks at an engine whose disk takes no more until room is made.
+func requireFull(t *testing.T, e *sessile.Engine, makeRoom func()) {
+	err := e.Update(ctx, "hot", durably(increment))
+	require.ErrorIs(t, err, sessile.ErrDiskFull)
+	want := int64(1) // a checkpoint noticed it first, and nothing was changed
+	if errors.Is(err, sessile.ErrDurabilityUnknown) {
+		want = 2
+	}
+	require.EqualValues(t, want, read(t, e, "hot"))
+	require.ErrorIs(t, e.Update(ctx, "hot", increment), sessile.ErrDiskFull)
+	require.ErrorIs(t, e.Upsert(ctx, "new", nil), sessile.ErrDiskFull)
+	require.EqualValues(t, want, read(t, e, "hot"))
+	require.True(t, e.Stats().DiskFull)
+	makeRoom()
+	require.Eventually(t, func() bool { return e.Flush(ctx) == nil }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return e.Touch(ctx, "hot") == nil && e.Update(ctx, "hot", nil) == nil }, 10*time.Second, time.Millisecond)
+	for i := range sickSessions {
+		require.NoError(t, requirePad(e, i))
+	}
+	require.NoError(t, e.Close())
 }
 
 // requireAcknowledged looks at what sickEngine made, after requireSick.

@@ -14,7 +14,9 @@ import (
 func TestMain(m *testing.M) {
 	if fake := os.Getenv("SESSILE_FAKE"); fake != "" {
 		fmt.Println("=== RUN")
-		fmt.Printf("torture: 3 steps, 1 crashes, 0 violations\n")
+		if fake != "skips" {
+			fmt.Printf("torture: 3 steps, 1 crashes, 0 violations\n")
+		}
 		switch fake {
 		case "violates":
 			fmt.Println("what went wrong")
@@ -25,6 +27,8 @@ func TestMain(m *testing.M) {
 			os.Exit(2)
 		case "skips":
 			fmt.Println("torture: skipped: needs root")
+			fmt.Println("torture: 0 steps, 0 violations")
+		case "idles":
 		default:
 			fmt.Printf("torture: %s seed, 2 crashes, 0 violations\n", os.Getenv("SESSILE_SEED"))
 		}
@@ -34,10 +38,9 @@ func TestMain(m *testing.M) {
 }
 
 func runFake(t *testing.T, fake string) (out string, err error) {
-	t.Setenv("SESSILE_FAKE", fake)
 	var b strings.Builder
 	c := campaign{binary: os.Args[0], seed: 1, length: time.Second, cpus: 2, out: &b}
-	err = c.run([]mode{{"fake", "TestFake", 1, 1}})
+	err = c.run([]mode{{"fake", "TestFake", 1, 1, []string{"SESSILE_FAKE=" + fake}}})
 	return b.String(), err
 }
 
@@ -56,6 +59,10 @@ func TestCampaign(t *testing.T) {
 	out, err = runFake(t, "dies")
 	require.Error(t, err, "a process that ends without a word has failed")
 	require.Contains(t, out, "panic: the engine")
+
+	out, err = runFake(t, "idles")
+	require.NoError(t, err)
+	require.Contains(t, out, "fake: 6 steps")
 
 	out, err = runFake(t, "skips")
 	require.NoError(t, err)
