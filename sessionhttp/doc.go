@@ -23,7 +23,8 @@
 // A token that proves nothing gives no access, makes no session and sets no cookie, because a newer cookie may be
 // on its way to the same browser. It is one of
 //
-//   - [sessile.ErrRenewed]: replaced within the last minute; the browser has, or is about to get, a newer one
+//   - [sessile.ErrRenewed]: replaced within the last minute (and by not more than seven logins, which is what a session
+//     remembers); the browser has, or is about to get, a newer one
 //   - [sessile.ErrEnded]: its session ended within the last minute
 //   - [sessile.ErrNoToken]: everything else: malformed, doubled, expired, made up
 //
@@ -32,7 +33,7 @@
 //
 // # Where it must stand
 //
-// Handler wraps what writes the response. [http.TimeoutHandler] drops headers that are set inside of it too late, so it goes
-// outside. Websocket libraries ignore the writer's header: make the session before the upgrade, or give them the
-// header that [Session.WriteCookies] has filled in. docs/http.md of the module is the guide.
+// Handler wraps what writes the response. It goes outside of [http.TimeoutHandler], which drops the headers that were set inside of
+// it when the time is over, and with them cookies. Websocket libraries ignore the writer's header: make the session before the upgrade, or give them the
+// header that [Session.WriteCookies] has filled in. docs/http.md of the module is the guide, from here to OAuth flows.
 package sessionhttp

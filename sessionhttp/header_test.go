@@ -220,10 +220,10 @@ func TestUnwrapped(t *testing.T) {
 	s.mux.HandleFunc("/hijack", func(w http.ResponseWriter, r *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		require.NoError(t, err)
+		defer conn.Close()
 		require.ErrorIs(t, sessionhttp.From(r).Update(r.Context(), increment), sessionhttp.ErrHeadersSent)
 		handles <- sessionhttp.From(r)
 		fmt.Fprint(conn, "HTTP/1.1 204 No Content\r\n\r\n")
-		conn.Close()
 	})
 	s.Server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.m.Handler(s.mux).ServeHTTP(onlyUnwraps{w}, r)

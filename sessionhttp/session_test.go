@@ -34,6 +34,8 @@ func TestLazily(t *testing.T) {
 	b.ok("/nothing")
 	code, _ := b.get("/fails")
 	require.Equal(t, http.StatusInternalServerError, code)
+	require.Empty(t, b.token())
+	require.Zero(t, s.sessions(), "no record until something is written")
 	b.ok("/logout")
 	require.Empty(t, b.token())
 	require.Zero(t, s.sessions(), "no record until something is written")
