@@ -131,39 +131,3 @@ func TestAuditOfDirectUse(t *testing.T) {
 	require.Error(t, err)
 	require.True(t, session.IsNew)
 }
-
-// BenchmarkAudit is a request that reads and saves a session of ten values, without a server.
-func BenchmarkAudit(b *testing.B) {
-	for _, name := range []string{"stock", "audited"} {
-		b.Run(name, func(b *testing.B) {
-			var store sessions.Store = sessions.NewFilesystemStore(b.TempDir(), authKey)
-			if name == "audited" {
-				store, _ = audit.Wrap(store, audit.Options{})
-			}
-			r := httptest.NewRequest("GET", "/", nil)
-			session, err := store.New(r, "app")
-			require.NoError(b, err)
-			for _, k := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"} {
-				session.Values[k] = "a value of some thirty bytes' length"
-			}
-			w := httptest.NewRecorder()
-			require.NoError(b, store.Save(r, w, session))
-			cookie := w.Result().Cookies()[0]
-			b.ReportAllocs()
-			n := 0
-			for b.Loop() {
-				n++
-				r := httptest.NewRequest("GET", "/", nil)
-				r.AddCookie(cookie)
-				session, err := store.New(r, "app")
-				if err != nil {
-					b.Fatal(err)
-				}
-				session.Values["n"] = n
-				if err := store.Save(r, httptest.NewRecorder(), session); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}

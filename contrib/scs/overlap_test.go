@@ -1,6 +1,7 @@
 package scsstore_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alexedwards/scs/v2"
 	scsstore "github.com/sessile-go/sessile/contrib/scs"
 
 	"github.com/sessile-go/sessile"
@@ -247,4 +249,73 @@ func (s *site) info(b *browser) (info sessile.Info) {
 		return nil
 	}))
 	return info
+}
+
+// Renewals, logouts and writes of one session as they come: what is left in the end is one session with all that was acknowledged,
+// or none.
+func TestOverlapsAsTheyCome(t *testing.T) {
+	e := openEngine(t)
+	sm, store := newManager(t, e, scsstore.Options{})
+	renewed, ended, written := 0, 0, 0
+	for range 500 {
+		token := request(t, sm, "", func(ctx context.Context) { sm.Put(ctx, "user", "ann") })
+		type result struct {
+			token string
+			err   error
+		}
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		run := func(fn func(context.Context) error) *result {
+			base, cancel := context.WithCancel(ctx) // a request's
+			loaded, err := sm.Load(base, token)
+			require.NoError(t, err)
+			r := new(result)
+			wg.Go(func() {
+				defer cancel()
+				<-start
+				if r.err = fn(loaded); r.err == nil && sm.Status(loaded) == scs.Modified {
+					r.token, _, r.err = sm.Commit(loaded)
+				}
+			})
+			return r
+		}
+		renewals := []*result{run(sm.RenewToken), run(sm.RenewToken), run(sm.RenewToken)}
+		write := run(func(ctx context.Context) error { sm.Put(ctx, "cart", "3"); return nil })
+		run(sm.Destroy)
+		close(start)
+		wg.Wait()
+
+		winner := ""
+		for _, r := range renewals {
+			if r.err != nil {
+				require.ErrorIs(t, r.err, scsstore.ErrGone)
+				continue
+			}
+			require.Empty(t, winner, "two sessions from one")
+			winner = r.token
+		}
+		if write.err != nil {
+			require.ErrorIs(t, write.err, scsstore.ErrGone)
+		} else {
+			written++
+		}
+		require.Empty(t, dump(t, sm, token), "the old token is dead")
+		switch {
+		case winner == "":
+			ended++
+		case write.err == nil:
+			renewed++
+			require.Equal(t, "cart=3 user=ann", dump(t, sm, winner), "an acknowledged write moved along")
+		default:
+			renewed++
+			require.Equal(t, "user=ann", dump(t, sm, winner))
+		}
+		if winner != "" {
+			require.NoError(t, store.Delete(winner))
+		}
+		require.Zero(t, e.Stats().Sessions)
+	}
+	t.Logf("%d renewed, %d ended, %d writes in time", renewed, ended, written)
+	require.Equal(t, 500, renewed+ended)
+	require.NotZero(t, renewed)
 }

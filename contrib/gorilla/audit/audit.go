@@ -6,7 +6,7 @@
 //
 // It stands around the store that the application has and passes everything through: the same sessions, results and errors. It sees
 // what passes through this process, and where it cannot be certain it counts nothing, so the figures are
-// lower bounds. BenchmarkAudit states its cost.
+// lower bounds. BenchmarkRequest of contrib/gorilla states the cost.
 //
 // It is for stores that write whole sessions under their ID, as FilesystemStore and those for databases do. Sessions
 // without one, CookieStore's, are counted as untracked. Around this module's Store, which applies changes only, it would report losses

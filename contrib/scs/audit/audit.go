@@ -6,7 +6,7 @@
 //
 // It stands around the store and the codec that the manager has and passes everything through: the same data, results and errors, and the
 // optional interfaces that the store has. It sees what passes through this process, and where it cannot be
-// certain it counts nothing, so the figures are lower bounds. BenchmarkAudit states its cost.
+// certain it counts nothing, so the figures are lower bounds. BenchmarkRequest of contrib/scs states the cost.
 //
 // It is for stores that write whole sessions, as scs's own do. Around this module's Store, which applies changes only, it would report
 // losses that do not happen.

@@ -183,36 +183,3 @@ func TestPassesDataThrough(t *testing.T) {
 	require.False(t, ok)
 	require.Equal(t, uint64(1), a.Stats().Deletions)
 }
-
-// BenchmarkAudit is a request that reads and changes a session of ten values, without a server.
-func BenchmarkAudit(b *testing.B) {
-	for _, name := range []string{"stock", "audited"} {
-		b.Run(name, func(b *testing.B) {
-			sm := scs.New()
-			sm.Store = memstore.NewWithCleanupInterval(0)
-			if name == "audited" {
-				Wrap(sm, Options{})
-			}
-			ctx, err := sm.Load(context.Background(), "")
-			require.NoError(b, err)
-			for _, k := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"} {
-				sm.Put(ctx, k, "a value of some thirty bytes' length")
-			}
-			token, _, err := sm.Commit(ctx)
-			require.NoError(b, err)
-			b.ReportAllocs()
-			n := 0
-			for b.Loop() {
-				n++
-				ctx, err := sm.Load(context.Background(), token)
-				if err != nil {
-					b.Fatal(err)
-				}
-				sm.Put(ctx, "n", n)
-				if _, _, err := sm.Commit(ctx); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}
