@@ -69,7 +69,7 @@ func TestMaxPerUserBesideOthers(t *testing.T) {
 		e := openEngine(t, sessile.Options{})
 		m, err := sessionhttp.New(e, sessionhttp.Options{MaxPerUser: most, RefuseOverLimit: refuse})
 		require.NoError(t, err)
-		for range 10 {
+		for range 4 {
 			var in, refused atomic.Int64
 			var wg sync.WaitGroup
 			for range 8 {
