@@ -155,7 +155,7 @@ func newGrowth(ctx context.Context, shape growthShape, point *GrowthPoint) (*gro
 	point.GCCycle = float64(time.Since(start).Nanoseconds()) / 1e6
 	g.raw = xsync.NewMapOf[string, *rawSession](xsync.WithPresize(shape.sessions))
 	for _, id := range g.ids {
-		g.raw.Store(strings.Clone(id), new(rawSession))
+		g.raw.Store(strings.Clone(id), newRawSession())
 	}
 	g.draw()
 	return g, nil

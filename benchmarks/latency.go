@@ -131,7 +131,7 @@ func newLatencyScene(ctx context.Context, a jobArgs, sessions int) (*latencyScen
 		if err := e.CreateID(ctx, id, s.fill); err != nil {
 			return nil, fmt.Errorf("fill: %w", err)
 		}
-		s.raw.Store(strings.Clone(id), new(rawSession))
+		s.raw.Store(strings.Clone(id), newRawSession())
 	}
 	for _, id := range s.hot {
 		if err := e.View(ctx, id, nil); err != nil {
@@ -189,6 +189,6 @@ func (s *latencyScene) viewAny(int) error {
 func (s *latencyScene) create(int) error {
 	s.made++
 	id := idOf(1<<40 + uint64(s.made))
-	s.raw.Store(strings.Clone(id), new(rawSession))
+	s.raw.Store(strings.Clone(id), newRawSession())
 	return s.engine.CreateID(context.Background(), id, s.fill)
 }
