@@ -45,7 +45,7 @@ type Totals struct {
 }
 
 // serveRow is the row's process.
-func serveRow(in io.Reader, out io.Writer) error {
+func serveRow(in io.Reader, out io.Writer) (err error) {
 	lines, answers := json.NewDecoder(bufio.NewReader(in)), json.NewEncoder(out)
 	var spec rowSpec
 	if err := lines.Decode(&spec); err != nil {
@@ -55,7 +55,7 @@ func serveRow(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return answers.Encode(rowAnswer{Error: err.Error(), Unavailable: errors.Is(err, peers.ErrUnavailable)})
 	}
-	defer func() { _ = r.peer.Close() }() // its directory is thrown away
+	defer func() { err = errors.Join(err, r.peer.Close()) }()
 	if err := answers.Encode(rowAnswer{}); err != nil {
 		return err
 	}

@@ -146,6 +146,9 @@ func (t *tableRun) round(row *Row) {
 func (t *tableRun) finish(row *Row) {
 	a := t.ask(row, 0)
 	row.process.resume()
+	if err := row.process.finish(); err != nil && row.Missing == "" {
+		row.Missing, row.Failed = err.Error(), true
+	}
 	if a.Totals != nil {
 		row.Totals = *a.Totals
 	}

@@ -16,11 +16,11 @@ import (
 
 // A redisServer is a redis-server process of ours and a client of it.
 type redisServer struct {
-	cmd       *exec.Cmd
-	client    *redis.Client
-	socketDir string
-	size      int
-	ttl       time.Duration
+	cmd     *exec.Cmd
+	client  *redis.Client
+	cleanUp func() error
+	size    int
+	ttl     time.Duration
 }
 
 // startRedis starts the server; ErrUnavailable if it is not installed.
@@ -33,21 +33,19 @@ func startRedis(c Config) (*redisServer, error) {
 	if c.Regime == Durable {
 		policy = "always"
 	}
-	// The path of a unix socket has to be short, that of c.Dir need not be.
-	socketDir, err := os.MkdirTemp("", "redis-")
+	socket, cleanUp, err := socketPath(c.Dir)
 	if err != nil {
 		return nil, err
 	}
-	socket := filepath.Join(socketDir, "s")
 	cmd := exec.Command(path, "--port", "0", "--unixsocket", socket, "--dir", c.Dir, "--save", "",
 		"--appendonly", "yes", "--appendfsync", policy, "--loglevel", "warning", "--maxclients", "4096")
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it does not outlive us
 	if err := cmd.Start(); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(socketDir))
+		return nil, errors.Join(err, cleanUp())
 	}
-	s := &redisServer{cmd: cmd, socketDir: socketDir, size: c.Size, ttl: c.TTL, client: redis.NewClient(&redis.Options{
+	s := &redisServer{cmd: cmd, cleanUp: cleanUp, size: c.Size, ttl: c.TTL, client: redis.NewClient(&redis.Options{
 		Network: "unix", Addr: socket, PoolSize: max(c.Callers, 2), MaxRetries: -1, // a retry could count twice
 		ReadTimeout: time.Minute, WriteTimeout: time.Minute, PoolTimeout: time.Minute,
 	})}
@@ -60,6 +58,20 @@ func startRedis(c Config) (*redisServer, error) {
 			return nil, fmt.Errorf("%w: %s", err, output.String())
 		}
 	}
+}
+
+// socketPath returns where the server listens: in its directory, or, where that path is longer than a socket's may be,
+// in a temporary one, which cleanUp removes.
+func socketPath(dir string) (path string, cleanUp func() error, err error) {
+	const longest = 107
+	if path = filepath.Join(dir, "s"); len(path) <= longest {
+		return path, func() error { return nil }, nil
+	}
+	short, err := os.MkdirTemp("", "redis-")
+	if err != nil {
+		return "", nil, err
+	}
+	return filepath.Join(short, "s"), func() error { return os.RemoveAll(short) }, nil
 }
 
 // pipeline sends fn's commands for all ids, a thousand at a time.
@@ -89,7 +101,7 @@ func (s *redisServer) Close() error {
 	err := s.client.Close()
 	_ = s.cmd.Process.Kill()
 	_ = s.cmd.Wait() // that it was killed is known
-	return errors.Join(err, os.RemoveAll(s.socketDir))
+	return errors.Join(err, s.cleanUp())
 }
 
 // RedisVersion returns what redis-server says of itself, "" if there is none.
