@@ -262,14 +262,14 @@ func (r *Report) targetChart() (*plot.Plot, error) {
 }
 
 func (l LatencyRun) chart() (*plot.Plot, error) {
-	p := newChart(fmt.Sprintf("Open loop, %s sessions, %s calls a second", count(int64(l.Sessions)), count(int64(l.Rate))), "ns", true)
+	p := newChart(fmt.Sprintf("Open loop, %s sessions, %s calls a second", count(int64(l.Sessions)), count(int64(l.Rate))), "µs", true)
 	p.NominalX("p50", "p99", "p99.9", "max")
 	p.X.Min, p.X.Max = -0.3, 3.3
 	var all []*series
 	for _, c := range l.Calls {
 		s := &series{name: c.Name}
 		for i, v := range []int64{c.P50, c.P99, c.P999, c.Max} {
-			s.add(float64(i), sampleOf([]float64{float64(v)}))
+			s.add(float64(i), sampleOf([]float64{float64(v) / 1e3}))
 		}
 		all = append(all, s)
 	}
