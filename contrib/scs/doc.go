@@ -22,7 +22,7 @@
 //   - A request that only reads writes nothing, also with an IdleTimeout, for which scs commits on every request.
 //   - RenewToken moves the session as it is at that moment, with what other requests have written to it by then. Of several
 //     that overlap, or overlap a Destroy, the first wins and the others get ErrGone.
-//   - Destroy takes effect whatever else goes on, and goes on when the request is cancelled.
+//   - Destroy is final, durable, and goes on when the request is cancelled.
 //
 // # What stays different, and what stays the same
 //

@@ -146,7 +146,8 @@ func (s *Store) AllCtx(ctx context.Context) (map[string][]byte, error) {
 // All is AllCtx without a context.
 func (s *Store) All() (map[string][]byte, error) { return s.AllCtx(context.Background()) }
 
-// DeleteCtx ends the session, for good. It goes on when ctx ends. With an error about durability the session has ended all
+// DeleteCtx ends the session, for good. It goes on when ctx ends, and waits a second at most for a transaction of the engine's that
+// holds the session, which then commits nothing. With an error about durability the session has ended all
 // the same, but may be back after a crash.
 func (s *Store) DeleteCtx(ctx context.Context, token string) error {
 	id := s.idOf(token)

@@ -304,14 +304,18 @@ func TestMisuse(t *testing.T) {
 		_, found, err := store.Find("no such")
 		require.NoError(t, err)
 		require.False(t, found)
-		b, err := store.Codec().Encode(time.Now(), map[string]any{})
+		values, others := map[string]any{}, map[string]any{"a": 1} // scs keeps its values until the commit
+		defer runtime.KeepAlive(values)
+		defer runtime.KeepAlive(others)
+		deadline := time.Now().Add(time.Hour)
+		b, err := store.Codec().Encode(deadline, values)
 		require.NoError(t, err)
-		require.NoError(t, store.Commit("t", b, time.Now().Add(time.Hour)))
-		require.ErrorIs(t, store.Commit("t", b, time.Now()), scsstore.ErrCodec, "a save is committed once")
+		require.NoError(t, store.Commit("t", b, deadline))
+		require.ErrorIs(t, store.Commit("t", b, deadline), scsstore.ErrCodec, "a save is committed once")
 		// Values that came from elsewhere must not take the session over.
-		b, err = store.Codec().Encode(time.Now(), map[string]any{"a": 1})
+		b, err = store.Codec().Encode(deadline, others)
 		require.NoError(t, err)
-		require.ErrorIs(t, store.Commit("t", b, time.Now().Add(time.Hour)), scsstore.ErrCodec)
+		require.ErrorIs(t, store.Commit("t", b, deadline), scsstore.ErrCodec)
 	})
 	t.Run("damaged", func(t *testing.T) {
 		sm, store := newManager(t, e, scsstore.Options{})
@@ -483,8 +487,8 @@ func TestCancelledRequest(t *testing.T) {
 	require.Empty(t, dump(t, sm, token))
 }
 
-// Logout waits for no callback that holds the session.
-func TestDestroyWaitsForNobody(t *testing.T) {
+// A callback that holds the session does not keep anyone from logging out.
+func TestDestroyOverCallback(t *testing.T) {
 	e := openEngine(t)
 	sm, store := newManager(t, e, scsstore.Options{})
 	token := request(t, sm, "", func(ctx context.Context) { sm.Put(ctx, "a", "1") })
