@@ -108,6 +108,10 @@ func TestHijack(t *testing.T) {
 	each(t, func(r chi.Router) { r.Get("/hijack", serveHijack) }, tryHijack)
 }
 
+func TestOverlap(t *testing.T) {
+	each(t, func(r chi.Router) { r.Get("/overlap", serveOverlap) }, tryOverlap)
+}
+
 // After the header what needs a cookie is refused, and nothing is changed.
 func TestHeadersSent(t *testing.T) {
 	each(t, func(r chi.Router) {

@@ -202,6 +202,15 @@ func TestErrorHandler(t *testing.T) {
 	}
 }
 
+func TestOverlap(t *testing.T) {
+	each(t, func(g *echo.Group) {
+		g.GET("/overlap", func(c *echo.Context) error {
+			serveOverlap(c.Response(), c.Request())
+			return nil
+		})
+	}, tryOverlap)
+}
+
 // After the header what needs a cookie is refused, and nothing is changed.
 func TestHeadersSent(t *testing.T) {
 	each(t, func(g *echo.Group) {

@@ -368,6 +368,32 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+// A login that is overtaken by the response is refused, and leaves nothing.
+func TestOverlap(t *testing.T) {
+	inside, sent, result := make(chan struct{}), make(chan struct{}), make(chan error)
+	each(t, func(r fiber.Router) {
+		r.Get("/overlap", func(c fiber.Ctx) error {
+			s := sessionfiber.From(c)
+			go func() {
+				result <- s.Login(ctx, "ann", func(sessile.Txn) error {
+					inside <- struct{}{}
+					<-sent
+					return nil
+				})
+			}()
+			<-inside
+			return nil
+		})
+	}, func(t *testing.T, base string) {
+		b := newBrowser(t, base)
+		b.ok("/ensure")
+		b.ok("/overlap")
+		sent <- struct{}{}
+		require.ErrorIs(t, <-result, sessionhttp.ErrHeadersSent)
+		require.Equal(t, "", b.ok("/user"))
+	})
+}
+
 // A handler may use its session from several goroutines while it writes, and after it has returned.
 func TestGoroutines(t *testing.T) {
 	var all sync.WaitGroup

@@ -255,17 +255,22 @@ func serveSocket(conn *websocket.Conn, s *sessionhttp.Session, handles chan<- *s
 func TestTimeout(t *testing.T) {
 	handles, release := make(chan *sessionhttp.Session, 1), make(chan struct{})
 	each(t, func(r fiber.Router) {
-		r.Get("/slow", timeout.New(func(c fiber.Ctx) error {
-			s, ended := sessionfiber.From(c), c.Context().Done()
+		r.Get("/slow", func(c fiber.Ctx) error {
+			parent, end := context.WithCancel(c.Context())
+			c.SetContext(parent)
+			c.Locals("end", end)
+			return c.Next()
+		}, timeout.New(func(c fiber.Ctx) error {
+			s, end := sessionfiber.From(c), fiber.Locals[context.CancelFunc](c, "end")
 			s.Done()
 			if err := s.Update(ctx, increment); err != nil {
 				return err
 			}
 			handles <- s
-			<-ended
+			end() // the middleware waits for its context, and this comes sooner than the hour
 			<-release
 			return nil
-		}, timeout.Config{Timeout: time.Millisecond}))
+		}, timeout.Config{Timeout: time.Hour}))
 	}, func(t *testing.T, base string) {
 		b := newBrowser(t, base)
 		res, _ := b.do("GET", "/slow")

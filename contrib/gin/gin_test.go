@@ -193,6 +193,12 @@ func add(c *gin.Context) {
 	}
 }
 
+func TestOverlap(t *testing.T) {
+	each(t, func(r gin.IRouter) {
+		r.GET("/overlap", func(c *gin.Context) { serveOverlap(c.Writer, c.Request) })
+	}, tryOverlap)
+}
+
 // After the header what needs a cookie is refused, and nothing is changed.
 func TestHeadersSent(t *testing.T) {
 	each(t, func(r gin.IRouter) {

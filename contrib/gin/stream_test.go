@@ -125,3 +125,32 @@ func serveHijack(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(conn, "ended: ", errors.Is(s.View(ctx, nil), sessile.ErrEnded))
 	}()
 }
+
+// tryOverlap says that a login which is overtaken by the response's header is refused, and leaves nothing.
+func tryOverlap(t *testing.T, base string) {
+	b := newBrowser(t, base)
+	b.ok("/ensure")
+	token := b.token()
+	res, body := b.do("GET", "/overlap")
+	require.Equal(t, "text "+sessionhttp.ErrHeadersSent.Error(), body)
+	require.Empty(t, res.Header["Set-Cookie"])
+	require.Equal(t, http.StatusOK, b.raw("/n", "id="+token), "the token is the one that it was")
+	require.Equal(t, "", b.ok("/user"))
+}
+
+func serveOverlap(w http.ResponseWriter, r *http.Request) {
+	inside, sent, result := make(chan struct{}), make(chan struct{}), make(chan error)
+	s := sessionhttp.From(r)
+	go func() {
+		result <- s.Login(r.Context(), "ann", func(sessile.Txn) error {
+			close(inside)
+			<-sent
+			return nil
+		})
+	}()
+	<-inside
+	fmt.Fprint(w, "text ")
+	_ = http.NewResponseController(w).Flush()
+	close(sent)
+	fmt.Fprint(w, <-result)
+}
