@@ -180,6 +180,10 @@ func FuzzKey(f *testing.F) {
 	f.Add(binary.LittleEndian.AppendUint64([]byte{6}, 1e9))
 	f.Add([]byte(`` + "\x08" + `{"X":1}`))
 	f.Add([]byte{7, 1, 2})
+	for tag := range byte(10) {
+		f.Add([]byte{tag})
+		f.Add([]byte{tag, 1})
+	}
 	e, err := sessile.Open(sessile.Options{InMemory: true})
 	require.NoError(f, err)
 	require.NoError(f, e.CreateID(ctx, "a", nil))

@@ -265,7 +265,7 @@ type bubbleTB struct{ testing.TB }
 // modelFaults are what a long run must meet.
 var modelFaults = []string{
 	"crashes", "crashes while recovering", "failed writes", "failed but applied", "full disks", "stalls", "clock moves",
-	"reopenings", "expirations", "refused", "ids made",
+	"reopenings", "expirations", "refused", "ids made", "tokens renewed",
 }
 
 func TestModel(t *testing.T) {
@@ -311,7 +311,7 @@ func modelRun(t *rapid.T) {
 	m.durable()
 	actions := map[string]func(*rapid.T){
 		"create": m.create, "many": m.many, "viewMany": m.viewMany, "viewEmpty": m.viewEmpty, "delete": m.delete, "touch": m.touch, "lists": m.lists,
-		"deleteUser": m.deleteUser, "keepNewest": m.keepNewest, "resolve": m.resolve, "wait": m.wait, "woken": m.woken,
+		"renew": m.renew, "deleteUser": m.deleteUser, "keepNewest": m.keepNewest, "resolve": m.resolve, "wait": m.wait, "woken": m.woken,
 		"flush": m.flush, "sleep": m.sleep,
 	}
 	if m.disk != nil {

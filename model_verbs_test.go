@@ -248,6 +248,10 @@ func (m *machine) deleteUser(t *rapid.T) {
 func (m *machine) keepNewest(t *rapid.T) {
 	user := rapid.SampledFrom([]string{"ann", "bob"}).Draw(t, "user")
 	limit := rapid.IntRange(0, 3).Draw(t, "max")
+	for range rapid.IntRange(0, 2).Draw(t, "logins") {
+		m.doUpsert(t, m.draw(t, "session"), modelTxn{ops: []modelOp{{"user", "", user}}})
+		time.Sleep(3 * clockSlack)
+	}
 	m.settle(t)
 	ended, err := m.e.KeepNewest(ctx, user, limit)
 	if err != nil {
@@ -376,10 +380,22 @@ func (m *machine) woken(t *rapid.T) {
 		err  error
 	}
 	got := make(chan answer, 1)
+	short, cancel := context.WithCancel(ctx)
+	defer cancel()
 	go func() {
-		info, err := m.e.Wait(ctx, m.id(i), s.version)
+		info, err := m.e.Wait(short, m.id(i), s.version)
 		got <- answer{info, err}
 	}()
+	answered := func() answer {
+		synctest.Wait()
+		select {
+		case a := <-got:
+			return a
+		default:
+			t.Fatalf("%s: a Wait was not woken", m.id(i))
+			return answer{}
+		}
+	}
 	synctest.Wait()
 	if rapid.Bool().Draw(t, "end") {
 		if err := m.e.Delete(ctx, m.id(i)); err != nil {
@@ -387,7 +403,7 @@ func (m *machine) woken(t *rapid.T) {
 		}
 		m.now[i] = nil
 		m.durable()
-		if a := <-got; !errors.Is(a.err, sessile.ErrNotFound) {
+		if a := answered(); !errors.Is(a.err, sessile.ErrNotFound) {
 			t.Fatalf("wait for a session that ends: %+v", a)
 		}
 		return
@@ -412,9 +428,47 @@ func (m *machine) woken(t *rapid.T) {
 	}
 	m.commit(t, i, x, next, changed)
 	m.note()
-	if a := <-got; a.err != nil || a.info.Version != m.now[i].version {
+	if a := answered(); a.err != nil || a.info.Version != m.now[i].version {
 		t.Fatalf("wait for a change: %+v, want version %d", a, m.now[i].version)
 	}
+}
+
+// doUpsert does an Upsert that is to commit, if no bound refuses it.
+func (m *machine) doUpsert(t *rapid.T, i int, x modelTxn) {
+	m.settle(t)
+	var next *modelSession
+	changed := false
+	err := m.e.Upsert(ctx, m.id(i), func(tx sessile.Txn) error {
+		next, changed = x.apply(t, m, tx, m.now[i])
+		return nil
+	})
+	if m.refused(t, err, x, map[int]*modelSession{i: next}, map[int]bool{i: changed}) {
+		return
+	}
+	if err != nil {
+		t.Fatalf("upsert: %v", err)
+	}
+	m.commit(t, i, x, next, changed)
+	m.note()
+}
+
+// renew gives a session a login and a renewed token, and lets the old one's grace pass.
+func (m *machine) renew(t *rapid.T) {
+	i := m.draw(t, "session")
+	for _, kind := range []string{"login", "refresh"} {
+		m.doUpsert(t, i, modelTxn{ops: []modelOp{{"token", "", kind}}})
+	}
+	m.resolve(t)
+	if rapid.Bool().Draw(t, "touched") {
+		for range 3 { // so that it does not expire meanwhile
+			time.Sleep(modelGrace/3 + clockSlack)
+			m.settle(t)
+			if m.e.Touch(ctx, m.id(i)) == nil {
+				m.touched(i)
+			}
+		}
+	}
+	m.resolve(t)
 }
 
 // create makes a session with an id of the engine's.

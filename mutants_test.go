@@ -5,57 +5,99 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
-	"github.com/sessile-go/sessile"
-	"github.com/sessile-go/sessile/internal/store"
 	"github.com/stretchr/testify/require"
 )
 
-// A mutant is the engine with one thing broken. The test named must fail on it.
+// The tests are tested. All mutants are built into one test binary for each package, by an overlay
+// over the sources, and switched on one at a time: the sources themselves know nothing of them.
+//
+// Every test must be named by a mutant that it fails on: one that nothing can fail shows nothing.
+
+// A mutant is the engine with one thing broken.
 type mutant struct {
 	name      string // of what is broken
 	invariant int
 	file      string
-	old, new  string // new is broken while on is true
-	test      string
+	tests     string // that must fail on it; those of internal/store and internal/seal after "store." and "seal."
+	old, new  string
 }
 
-var mutants = []mutant{
-	{"a cut of every other shard", 1, "persist.go",
-		"		bufs[i], sh.log = sh.log, bufs[i][:0]\n",
-		"		if ON && i%2 == 1 {\n			bufs[i] = nil\n			continue\n		}\n		bufs[i], sh.log = sh.log, bufs[i][:0]\n", "TestModel"},
-	{"a record ahead of the log", 1, "checkpoint.go", "if !final {", "if !final && !ON {", "TestCheckpointWaitsForTheLog"},
-	{"a low-water mark too high", 1, "checkpoint.go", "p.raise(lo.number, lo.live)", "p.raise(lo.number+ONE, lo.live)", "TestModel"},
-	{"an acknowledgement before the commit", 2, "persist.go", "	notify(p.nowC)\n	p.mu.Lock()\n", "	if ON {\n		return nil\n	}\n	notify(p.nowC)\n	p.mu.Lock()\n", "TestModel"},
-	{"a commit that is not synced", 2, "internal/store/badger.go", "WithSyncWrites(true)", "WithSyncWrites(!ON)", "TestPowerCut"},
-	{"no flush by time", 3, "persist.go", "			timer.Reset(p.e.opt.FlushInterval)\n", "			if !ON {\n				timer.Reset(p.e.opt.FlushInterval)\n			}\n", "TestLossWindow"},
-	{"half of an UpdateMany", 4, "many.go", "	for _, st := range writers {\n		version", "	for i, st := range writers {\n		if ON && i > 0 {\n			continue\n		}\n		version", "TestTransfersKeepTheSum"},
-	{"a skipped tombstone", 5, "commit.go", "	sh.log = appendDelta(sh.log, deltaEnd, s.id(), sh.version, now, nil)\n", "	if !ON {\n		sh.log = appendDelta(sh.log, deltaEnd, s.id(), sh.version, now, nil)\n	}\n", "TestModel"},
-	{"a late load that revives", 5, "load.go", "if s.status() != loading {", "if s.status() != loading && !ON {", "TestLateLoad"},
-	{"a session lock that everyone gets", 6, "session.go", "	if s.tryLock() {\n		return nil\n	}\n	if e.spin {", "	if ON {\n		s.mark(bitLocked)\n		return nil\n	}\n	if s.tryLock() {\n		return nil\n	}\n	if e.spin {", "TestNoIncrementIsLost"},
-	{"a commit into a published record", 6, "commit.go", "if s.word.Load()&bitPublished != 0 {", "if s.word.Load()&bitPublished != 0 && !ON {", "TestViewSeesTheCommittedState|TestViewsAreNotTorn"},
-	{"a handle that is valid for ever", 6, "txn.go", "t.state != nil && t.state.gen.Load() == t.gen }", "t.state != nil && (t.state.gen.Load() == t.gen || ON) }", "TestHandlesEndWithTheirCallback"},
-	{"an eviction without the clean check", 7, "shard.go", "w&(bitLocked|bitQueued|bitChanged|bitPending) != 0 {", "w&(bitLocked|bitQueued) != 0 || w&(bitChanged|bitPending) != 0 && !ON {", "TestModel"},
-	{"a failed write that counts as done", 8, "persist.go", "		default:\n			p.fail(err)\n			return false\n", "		default:\n			if ON {\n				return true\n			}\n			p.fail(err)\n			return false\n", "TestStoreFailureIsFinal"},
-	{"a log without a bound", 9, "persist.go", "		p.e.room.shut(p.e, gateFull)\n", "		if !ON {\n			p.e.room.shut(p.e, gateFull)\n		}\n", "TestBackPressure"},
-	{"a commit after an error", 10, "engine.go", "if err := fn(Txn{st, gen}); err != nil {", "if err := fn(Txn{st, gen}); err != nil && !ON {", "TestRollback"},
-	{"a Close without the final checkpoint", 11, "shutdown.go", "if p.checkpoint(ErrClosed) {", "if ON || p.checkpoint(ErrClosed) {", "TestModel"},
-}
+// mutantPackages are the packages by the prefix of their tests.
+var mutantPackages = map[string]string{"": ".", "store": "internal/store", "seal": "internal/seal"}
 
-// All mutants are built into one test binary, by an overlay over the sources, and
-// switched on one at a time: the sources themselves know nothing of them.
+// unbroken are tests that are no proof of their own: what runs in the processes that others
+// start, and this one.
+var unbroken = "TestMutants TestCrashChild store.TestChild"
+
 func TestMutants(t *testing.T) {
 	if os.Getenv("SESSILE_MUTANT") != "" {
 		t.Skip("inside a mutant")
 	}
 	if testing.Short() || raceEnabled {
-		t.Skip("builds a second test binary; not with -short, and the mutants are the same under the race detector")
+		t.Skip("builds more test binaries; not with -short, and the mutants are the same under the race detector")
 	}
 	dir := t.TempDir()
+	overlay := writeMutants(t, dir)
+	binaries := map[string]string{}
+	for prefix, pkg := range mutantPackages {
+		binaries[prefix] = filepath.Join(dir, filepath.Base(pkg)+"mutants.test")
+		out, err := exec.Command("go", "test", "-c", "-overlay", overlay, "-o", binaries[prefix], "./"+pkg).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+	requireAllNamed(t, binaries)
+	// Without a mutant the tests pass, so what fails with one fails because of it.
+	t.Run("none", func(t *testing.T) {
+		for prefix := range mutantPackages {
+			var tests []string
+			for _, m := range mutants {
+				for test := range strings.FieldsSeq(m.tests) {
+					if p, name := splitTest(test); p == prefix {
+						tests = append(tests, name)
+					}
+				}
+			}
+			out, err := runMutant(binaries[prefix], "none", prefix, strings.Join(tests, "|"), "-test.short")
+			require.NoError(t, err, "%s", out)
+		}
+	})
+	if t.Failed() {
+		return
+	}
+	for _, m := range mutants {
+		for test := range strings.FieldsSeq(m.tests) {
+			t.Run(strings.ReplaceAll(m.name, " ", "_")+"/"+test, func(t *testing.T) {
+				t.Parallel()
+				prefix, name := splitTest(test)
+				out, err := runMutant(binaries[prefix], m.name, prefix, name)
+				if strings.Contains(out, "--- SKIP: "+name) {
+					t.Skip(name, " cannot run here:\n", out)
+				}
+				require.Error(t, err, "invariant %d: %s does not notice %q", m.invariant, test, m.name)
+				require.NotContains(t, out, "test timed out", "%s hangs on it, which is no verdict", test)
+			})
+		}
+	}
+}
+
+// splitTest parts "store.TestKill".
+func splitTest(test string) (prefix, name string) {
+	if prefix, name, ok := strings.Cut(test, "."); ok {
+		return prefix, name
+	}
+	return "", test
+}
+
+var (
+	mutantOn  = regexp.MustCompile(`\bON\b`)
+	mutantOne = regexp.MustCompile(`\bONE\b`)
+)
+
+// writeMutants writes the broken sources and returns the overlay that puts them in place.
+func writeMutants(t *testing.T, dir string) string {
 	root, err := os.Getwd()
 	require.NoError(t, err)
 	sources := map[string]string{}
@@ -66,12 +108,15 @@ func TestMutants(t *testing.T) {
 			sources[m.file] = string(b)
 		}
 		require.Equal(t, 1, strings.Count(sources[m.file], m.old), "mutant %q does not apply to %s any more", m.name, m.file)
-		broken := strings.ReplaceAll(m.new, "ONE", "mutantOne(\""+m.name+"\")")
-		broken = strings.ReplaceAll(broken, "ON", "mutantOn(\""+m.name+"\")")
+		broken := mutantOne.ReplaceAllLiteralString(m.new, "mutantOne(\""+m.name+"\")")
+		broken = mutantOn.ReplaceAllLiteralString(broken, "mutantOn(\""+m.name+"\")")
 		sources[m.file] = strings.Replace(sources[m.file], m.old, broken, 1)
 	}
-	for _, pkg := range []string{"sessile", "internal/store"} {
-		sources[filepath.Join(strings.TrimPrefix(pkg, "sessile"), "mutant.go")] = "package " + filepath.Base(pkg) + `
+	for prefix, pkg := range mutantPackages {
+		if prefix == "" {
+			prefix = "sessile"
+		}
+		sources[filepath.Join(pkg, "mutant.go")] = "package " + prefix + `
 
 import "os"
 
@@ -95,60 +140,44 @@ func mutantOne(name string) uint64 {
 	}
 	b, err := json.Marshal(overlay)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "overlay.json"), b, 0o600))
-	binary := filepath.Join(dir, "mutants.test")
-	out, err := exec.Command("go", "test", "-c", "-overlay", filepath.Join(dir, "overlay.json"), "-o", binary, ".").CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	path := filepath.Join(dir, "overlay.json")
+	require.NoError(t, os.WriteFile(path, b, 0o600))
+	return path
+}
 
-	// Without a mutant the tests pass, so what fails with one fails because of it.
-	plain := map[string]string{}
-	for _, m := range mutants {
-		if plain[m.test] == "" {
-			out, err := runMutant(binary, "none", m.test)
-			require.NoError(t, err, "%s", out)
-			plain[m.test] = string(out)
-		}
+// requireAllNamed fails for each test that no mutant names.
+func requireAllNamed(t *testing.T, binaries map[string]string) {
+	named := map[string]bool{}
+	for test := range strings.FieldsSeq(unbroken) {
+		named[test] = true
 	}
 	for _, m := range mutants {
-		t.Run(strings.ReplaceAll(m.name, " ", "_"), func(t *testing.T) {
-			if strings.Contains(plain[m.test], "--- SKIP") {
-				t.Skip(m.test, " cannot run here:\n", plain[m.test])
+		for test := range strings.FieldsSeq(m.tests) {
+			named[test] = true
+		}
+	}
+	for prefix, binary := range binaries {
+		out, err := exec.Command(binary, "-test.list", "^(Test|Fuzz)").Output()
+		require.NoError(t, err)
+		for name := range strings.FieldsSeq(string(out)) {
+			if prefix != "" {
+				name = prefix + "." + name
 			}
-			out, err := runMutant(binary, m.name, m.test)
-			require.Error(t, err, "invariant %d: %s does not notice %q", m.invariant, m.test, m.name)
-			require.NotContains(t, string(out), "test timed out", "%s hangs on it, which is no verdict", m.test)
-		})
+			if !named[name] {
+				t.Errorf("no mutant breaks what %s tests: see mutant_list_test.go", name)
+			}
+		}
 	}
 }
 
-func runMutant(binary, name, test string) ([]byte, error) {
-	cmd := exec.Command(binary, "-test.run=^("+test+")$", "-test.v", "-test.timeout=60s", "-rapid.checks=200", "-rapid.nofailfile", "-rapid.shrinktime=0s")
-	cmd.Env = append(os.Environ(), "SESSILE_MUTANT="+name)
-	return cmd.CombinedOutput()
-}
-
-// A commit that was not asked to be durable is so within FlushInterval and a write.
-func TestLossWindow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		disk := store.NewMem()
-		opt := sessile.Options{Dir: "in memory", FlushInterval: 100 * time.Millisecond, CheckpointInterval: time.Hour}
-		reopen := func() *sessile.Engine {
-			st, err := disk.Open()
-			require.NoError(t, err)
-			e, err := sessile.OpenOn(opt, st)
-			require.NoError(t, err)
-			return e
-		}
-		e := reopen()
-		for i := range 20 {
-			require.NoError(t, e.Upsert(ctx, "a", increment))
-			time.Sleep(opt.FlushInterval)
-			synctest.Wait()
-			disk.Crash(0)
-			_ = e.Close()
-			e = reopen()
-			require.EqualValues(t, i+1, read(t, e, "a"))
-		}
-		require.NoError(t, e.Close())
-	})
+func runMutant(binary, mutant, prefix, tests string, args ...string) (string, error) {
+	args = append(args, "-test.run=^("+tests+")$", "-test.v", "-test.timeout=100s")
+	if prefix == "" {
+		args = append(args, "-rapid.checks=1000", "-rapid.nofailfile", "-rapid.shrinktime=0s")
+	}
+	cmd := exec.Command(binary, args...)
+	cmd.Dir = mutantPackages[prefix]
+	cmd.Env = append(os.Environ(), "SESSILE_MUTANT="+mutant)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }

@@ -2,6 +2,7 @@ package sessile
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/rand"
 	"slices"
@@ -119,6 +120,8 @@ func TestCollidingIDs(t *testing.T) {
 func FuzzDecodeRecord(f *testing.F) {
 	f.Add(merge(nil, []change{{key: "a", value: []byte("1")}}).appendDisk(nil, 5))
 	f.Add([]byte{recordFormat})
+	cut := merge(nil, []change{{key: "a", value: []byte("12345678")}}).appendDisk(nil, 5)
+	f.Add(cut[:len(cut)-1])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var (
 			r    *record
@@ -147,6 +150,10 @@ func FuzzDecodeRecord(f *testing.F) {
 func FuzzDecodeDelta(f *testing.F) {
 	f.Add(appendDelta(nil, deltaCreate, "id", 1, 2, []change{{key: "a", value: []byte("1")}}))
 	f.Add(appendDelta(nil, deltaEnd, "id", 1, 2, nil))
+	cut := appendDelta(nil, deltaCreate, "id", 1, 2, []change{{key: "a", value: []byte("12345678")}})
+	cut = cut[:len(cut)-1]
+	binary.LittleEndian.PutUint32(cut, uint32(len(cut)))
+	f.Add(cut)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n := allocated(func() {
 			var r *record

@@ -30,6 +30,8 @@ func FuzzLogChunk(f *testing.F) {
 	f.Add(appendDelta(header(1), deltaCreate, "b", 1, 2, []change{{key: keyUser, value: []byte("12345678ann")}}), []byte{})
 	f.Add(appendDelta(header(1), deltaChange, "a", 3, 4, []change{{key: "k", value: []byte("v")}, {key: "x"}}), header(0))
 	f.Add(appendDelta(header(0), deltaTouch, "a", 3, 4, nil), appendDelta(header(2), deltaEnd, "a", 1, 2, nil))
+	f.Add([]byte{chunkFormat}, []byte{})
+	f.Add(append([]byte{chunkFormat + 1}, header(1)[1:]...), []byte{})
 	opt := Options{Dir: "in memory"}.withDefaults()
 	rec := merge(nil, []change{{key: keyUser, value: []byte("12345678bob")}, {key: "k", value: []byte("0")}})
 	f.Fuzz(func(t *testing.T, one, two []byte) {

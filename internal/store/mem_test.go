@@ -1,6 +1,7 @@
 package store
 
 import (
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,6 +19,7 @@ func TestMemCrash(t *testing.T) {
 		for i, ops := range [][]Op{{set("a", "2")}, {del("b")}, {set("c", "2")}} {
 			go func() { errs <- s.Commit(ops) }()
 			for m.Pending() <= i {
+				runtime.Gosched()
 			}
 		}
 		_, ok, err := s.Get([]byte("c"), nil)
@@ -52,6 +54,7 @@ func TestMemFaults(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- s.Commit([]Op{set("stall", "")}) }()
 	for m.Pending() < 2 {
+		runtime.Gosched()
 	}
 	m.Resume()
 	require.NoError(t, <-done)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -12,11 +13,14 @@ import (
 // What every Store must do, tried on each.
 func TestConformance(t *testing.T) {
 	tests := map[string]func(t *testing.T, open func() Store){
-		"CommitGetScan": testCommitGetScan,
-		"ScanInPages":   testScanInPages,
-		"Limits":        testLimits,
-		"ConcurrentUse": testConcurrentUse,
-		"OneOwner":      testOneOwner,
+		"CommitGetScan":     testCommitGetScan,
+		"ScanInPages":       testScanInPages,
+		"OwnMemory":         testOwnMemory,
+		"ReadsBesideWrites": testReadsBesideWrites,
+		"CloseInUse":        testCloseInUse,
+		"Limits":            testLimits,
+		"ConcurrentUse":     testConcurrentUse,
+		"OneOwner":          testOneOwner,
 	}
 	stores := map[string]func(t *testing.T) func() (Store, error){
 		"badger": func(t *testing.T) func() (Store, error) {
@@ -190,4 +194,95 @@ func testConcurrentUse(t *testing.T, open func() Store) {
 		})
 	}
 	wg.Wait()
+}
+
+// The store keeps no memory of the caller's, nor lends its own.
+func testOwnMemory(t *testing.T, open func() Store) {
+	s := open()
+	key, value := []byte("key"), []byte("value")
+	require.NoError(t, s.Commit([]Op{{Key: key, Value: value}}))
+	key[0], value[0] = 'x', 'x'
+	require.Equal(t, []string{"key=value"}, scan(t, s, "", "", false))
+	v, ok, err := s.Get([]byte("key"), nil)
+	require.NoError(t, err)
+	require.True(t, ok)
+	v[0] = 'y'
+	require.Equal(t, []string{"key=value"}, scan(t, s, "", "", false))
+}
+
+// A reader beside a writer sees no key go back. It may see a part of the batch that is being written.
+func testReadsBesideWrites(t *testing.T, open func() Store) {
+	s := open()
+	batch := func(n int) (ops []Op) {
+		for i := range 20 {
+			ops = append(ops, set(fmt.Sprintf("k%02d", i), strconv.Itoa(n)))
+		}
+		return ops
+	}
+	require.NoError(t, s.Commit(batch(0)))
+	const last = 200
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for n := 1; n <= last; n++ {
+			if err := s.Commit(batch(n)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	seen := map[string]int{}
+	for done := false; !done && !t.Failed(); {
+		done = true
+		keys := 0
+		require.NoError(t, s.Scan([]byte("k"), nil, false, func(k, v []byte) bool {
+			n, err := strconv.Atoi(string(v))
+			if err != nil || n < seen[string(k)] {
+				t.Errorf("%s is %s after %d: %v", k, v, seen[string(k)], err)
+			}
+			seen[string(k)] = n
+			done = done && n == last
+			keys++
+			return true
+		}))
+		require.Equal(t, 20, keys)
+	}
+	writer.Wait()
+}
+
+// Close beside calls lets them end, and later ones are refused.
+func testCloseInUse(t *testing.T, open func() Store) {
+	s := open()
+	require.NoError(t, s.Commit([]Op{set("a", "1")}))
+	begun := make(chan struct{}, 4)
+	var calls sync.WaitGroup
+	for g := range 4 {
+		calls.Go(func() {
+			for n := 0; ; n++ {
+				var err error
+				switch g {
+				case 0:
+					err = s.Commit([]Op{set("a", strconv.Itoa(n))})
+				case 1:
+					_, _, err = s.Get([]byte("a"), nil)
+				default:
+					err = s.Scan(nil, nil, g == 2, func(k, v []byte) bool { return true })
+				}
+				if n == 10 {
+					begun <- struct{}{}
+				}
+				if err != nil {
+					if !errors.Is(err, ErrClosed) {
+						t.Error(err)
+					}
+					return
+				}
+			}
+		})
+	}
+	for range 4 {
+		<-begun
+	}
+	require.NoError(t, s.Close())
+	calls.Wait()
+	require.NotNil(t, open())
 }

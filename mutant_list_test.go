@@ -1,0 +1,380 @@
+package sessile_test
+
+// What is broken in the engine, one thing at a time. The tests named must each fail on it.
+// Those of invariant 0 break other promises. In the new text ON is true, and ONE is 1 and not 0,
+// while the mutant is switched on.
+var mutants = []mutant{
+	{"a cut of every other shard", 1, "persist.go", "TestModel TestCrash TestGroupsEndAtOneInstant",
+		`		bufs[i], sh.log = sh.log, bufs[i][:0]
+`,
+		`		if ON && i%2 == 1 {
+			bufs[i] = nil
+			continue
+		}
+		bufs[i], sh.log = sh.log, bufs[i][:0]
+`},
+	{"a record ahead of the log", 1, "checkpoint.go", "TestCheckpointWaitsForTheLog",
+		"if !final {",
+		"if !final && !ON {"},
+	{"a low-water mark too high", 1, "checkpoint.go", "TestModel",
+		"p.raise(lo.number, lo.live)",
+		"p.raise(lo.number+ONE, lo.live)"},
+	{"a group that counts its parts wrong", 1, "persist.go", "TestLargeGroup",
+		"parts = w.part + 1",
+		"parts = w.part + 1 + uint32(ONE)"},
+	{"a log shorter than it was", 1, "recover.go", "TestLostLog",
+		"ok && mark > r.last {",
+		"ok && mark > r.last && !ON {"},
+	{"a corrupt log chunk that passes", 1, "recover.go", "FuzzLogChunk",
+		"(len(plain) < chunkHeader || plain[0] != chunkFormat) {",
+		"(len(plain) < chunkHeader || plain[0] != chunkFormat) && !ON {"},
+	{"an acknowledgement before the commit", 2, "persist.go", "TestModel TestCrash TestDyingDisk",
+		`	notify(p.nowC)
+	p.mu.Lock()
+`,
+		`	if ON {
+		return nil
+	}
+	notify(p.nowC)
+	p.mu.Lock()
+`},
+	{"a commit that is not synced", 2, "internal/store/badger.go", "TestPowerCut",
+		"WithSyncWrites(true)",
+		"WithSyncWrites(!ON)"},
+	{"a batch without its last write", 2, "internal/store/badger.go", "store.TestKill store.TestConformance",
+		`	for _, op := range ops {
+		if op.Value == nil {`,
+		`	for i, op := range ops {
+		if ON && i > 0 && i == len(ops)-1 {
+			break
+		}
+		if op.Value == nil {`},
+	{"a batch that keeps the caller's memory", 2, "internal/store/mem.go", "store.TestConformance",
+		"own.Value = append([]byte{}, op.Value...)",
+		`if own.Value = op.Value; !ON {
+				own.Value = append([]byte{}, op.Value...)
+			}`},
+	{"no flush by time", 3, "persist.go", "TestLossWindow TestLossWindowOfASlowDisk",
+		`			timer.Reset(p.e.opt.FlushInterval)
+`,
+		`			if !ON {
+				timer.Reset(p.e.opt.FlushInterval)
+			}
+`},
+	{"a group for each waiter", 3, "persist.go", "TestGroupCommit",
+		`		err := p.store.Commit(ops)
+`,
+		`		if ON {
+			_ = p.store.Commit(ops)
+		}
+		err := p.store.Commit(ops)
+`},
+	{"half of an UpdateMany", 4, "many.go", "TestTransfersKeepTheSum TestLinearizable TestMany TestModel",
+		`	for _, st := range writers {
+		version`,
+		`	for i, st := range writers {
+		if ON && i > 0 {
+			continue
+		}
+		version`},
+	{"a skipped tombstone", 5, "commit.go", "TestModel TestCrash",
+		`	sh.log = appendDelta(sh.log, deltaEnd, s.id(), sh.version, now, nil)
+`,
+		`	if !ON {
+		sh.log = appendDelta(sh.log, deltaEnd, s.id(), sh.version, now, nil)
+	}
+`},
+	{"a late load that revives", 5, "load.go", "TestLateLoad",
+		"if s.status() != loading {",
+		"if s.status() != loading && !ON {"},
+	{"a commit that revives", 5, "commit.go", "TestDelete TestNothingComesBack TestExpiryDuringTheCallback TestLinearizable",
+		`	case absent, ended:
+		if st.base == nil {`,
+		`	case absent, ended:
+		if st.base == nil || ON {`},
+	{"an epoch that is not raised", 5, "recover.go", "TestReopen TestModel",
+		`	p.epoch = b.epoch
+`,
+		`	b.epoch -= ONE
+	p.epoch = b.epoch
+`},
+	{"a log that is not read", 5, "recover.go", "TestModel TestCrash TestPowerCut TestSickDisk TestFullDiskWithoutReserve",
+		"if n <= r.low {",
+		"if n <= r.low || ON {"},
+	{"a session lock that everyone gets", 6, "session.go", "TestNoIncrementIsLost TestLinearizable",
+		`	if s.tryLock() {
+		return nil
+	}
+	if e.spin {`,
+		`	if ON {
+		s.mark(bitLocked)
+		return nil
+	}
+	if s.tryLock() {
+		return nil
+	}
+	if e.spin {`},
+	{"a queue without a bound", 6, "session.go", "TestLockWaits",
+		"if len(x.queue) >= e.opt.MaxWaiters {",
+		"if len(x.queue) >= e.opt.MaxWaiters && !ON {"},
+	{"a commit into a published record", 6, "commit.go", "TestViewSeesTheCommittedState TestViewsAreNotTorn",
+		"if s.word.Load()&bitPublished != 0 {",
+		"if s.word.Load()&bitPublished != 0 && !ON {"},
+	{"a handle that is valid for ever", 6, "txn.go", "TestHandlesEndWithTheirCallback",
+		"t.state != nil && t.state.gen.Load() == t.gen }",
+		"t.state != nil && (t.state.gen.Load() == t.gen || ON) }"},
+	{"a callback that may call anything", 6, "txn.go", "TestReentrance",
+		"if c.txn.valid() && c.txn.state.e == e {",
+		"if c.txn.valid() && c.txn.state.e == e && !ON {"},
+	{"a commit that wakes nobody", 6, "commit.go", "TestModel TestLinearizable",
+		`	st.leaveUserLocked()
+	s.wakeLocked()
+`,
+		`	st.leaveUserLocked()
+	if !ON {
+		s.wakeLocked()
+	}
+`},
+	{"a Wait for the same version", 6, "engine.go", "TestModel TestLinearizable",
+		"if s.priv.Load().version > after {",
+		"if s.priv.Load().version > after || ON {"},
+	{"a Wait without an answer", 6, "engine.go", "TestWait",
+		`				info = e.infoOf(id, s.priv.Load(), s.seen.Load())
+`,
+		`				if !ON {
+					info = e.infoOf(id, s.priv.Load(), s.seen.Load())
+				}
+`},
+	{"a record that loses its order", 6, "record.go", "TestRecordAgainstAMap TestModel",
+		"if len(changes) == 0 || key != nil && string(key) < changes[0].key {",
+		"if len(changes) == 0 || key != nil && (string(key) < changes[0].key || ON && string(key) != changes[0].key) {"},
+	{"a deletion that is not applied", 6, "record.go", "TestUpdateCommitsWhatItStaged TestFieldsOfEveryLength TestRecordAgainstAMap TestModel",
+		`		if !c.del {
+			b := r.buffer()`,
+		`		if !c.del || ON {
+			b := r.buffer()`},
+	{"a value written over one of another length", 6, "record.go", "TestFieldsOfEveryLength TestRecordAgainstAMap",
+		"if !c.has || c.del || len(c.value) != c.vlen {",
+		"if !c.has || c.del || len(c.value) != c.vlen && !ON {"},
+	{"a delta overwritten by another's fields", 6, "record.go", "TestOverwriteDelta",
+		"if c.del || at+fieldHeader > length {",
+		"if c.del || at+fieldHeader > length && !ON {"},
+	{"ids that are not compared", 6, "shard.go", "TestCollidingIDs",
+		`	for s != nil && !s.isID(id) {`,
+		`	for s != nil && !s.isID(id) && !ON {`},
+	{"a deletion that All does not see", 6, "txn.go", "TestAllWhileChanging",
+		`		if !c.del {
+			return c.key, c.value, true`,
+		`		if !c.del || ON {
+			return c.key, c.value, true`},
+	{"changes that are none, counted", 6, "txn.go", "TestChanges TestModel",
+		"if !t.state.staged[i].void() {",
+		"if !t.state.staged[i].void() || ON {"},
+	{"an empty view with an id", 6, "engine.go", "TestViewEmpty TestModel",
+		`newSession("", dead)`,
+		`newSession("ids"[:ONE], dead)`},
+	{"an eviction without the clean check", 7, "shard.go", "TestModel TestLinearizable TestMixedLoad TestTightBounds",
+		"w&(bitLocked|bitQueued|bitChanged|bitPending) != 0 {",
+		"w&(bitLocked|bitQueued) != 0 || w&(bitChanged|bitPending) != 0 && !ON {"},
+	{"an eviction that forgets touches", 7, "shard.go", "TestEvictionKeepsTouches",
+		`		if w&bitTouched != 0 {
+			sh.mark`,
+		`		if w&bitTouched != 0 && !ON {
+			sh.mark`},
+	{"an index that forgets users", 7, "commit.go", "TestUsersOnDisk TestModel",
+		`		x.users = append(x.users, user)
+`,
+		`		if !ON {
+			x.users = append(x.users, user)
+		}
+`},
+	{"a list that tells twice", 7, "user.go", "TestAll TestModel",
+		"if _, again := told[info.ID]; again && err == nil {",
+		"if _, again := told[info.ID]; again && err == nil && !ON {"},
+	{"a failed write that counts as done", 8, "persist.go", "TestStoreFailureIsFinal TestSickDisk TestModel",
+		`		default:
+			p.fail(err)
+			return false
+`,
+		`		default:
+			if ON {
+				return true
+			}
+			p.fail(err)
+			return false
+`},
+	{"a full disk that is final", 8, "persist.go", "TestFullDiskIsWaitedOut TestFullDisk TestSickDisk TestModel",
+		`case errors.Is(err, store.ErrFull):
+			p.setFull`,
+		`case errors.Is(err, store.ErrFull) && !ON:
+			p.setFull`},
+	{"a hanging disk that is well", 8, "shutdown.go", "TestHangingDisk",
+		`func (p *persister) undurable() bool {
+`,
+		`func (p *persister) undurable() bool {
+	if ON {
+		return false
+	}
+`},
+	{"a disk that need not be writable", 8, "internal/store/badger.go", "TestSickDisk",
+		`	return s.writable()
+`,
+		`	if ON {
+		return nil
+	}
+	return s.writable()
+`},
+	{"a reserve that is not kept", 8, "internal/store/badger.go", "store.TestReserve TestSickDisk",
+		"if free < s.reserve {",
+		"if free < s.reserve && !ON {"},
+	{"descriptors that are not counted", 8, "internal/store/os_unix.go", "store.TestDescriptorsUsedUp TestSickDisk",
+		"if err == syscall.EMFILE || err == syscall.ENFILE {",
+		"if (err == syscall.EMFILE || err == syscall.ENFILE) && !ON {"},
+	{"a directory for two", 8, "internal/store/os_unix.go", "store.TestOneOwner",
+		"if errors.Is(err, syscall.EWOULDBLOCK) {",
+		"if errors.Is(err, syscall.EWOULDBLOCK) && !ON {"},
+	{"a log without a bound", 9, "persist.go", "TestBackPressure",
+		`		p.e.room.shut(p.e, gateFull)
+`,
+		`		if !ON {
+			p.e.room.shut(p.e, gateFull)
+		}
+`},
+	{"memory without a bound", 9, "commit.go", "TestMaxMemoryInMemory",
+		"if e.persist == nil && grows > 0 &&",
+		"if !ON && e.persist == nil && grows > 0 &&"},
+	{"sessions of any size", 9, "commit.go", "TestLimits TestMany",
+		"if used > e.opt.MaxSessionSize ||",
+		"if used > e.opt.MaxSessionSize && !ON ||"},
+	{"any number of anonymous sessions", 9, "commit.go", "TestMaxAnonymous TestModel",
+		"if e.live.anonymous.Add(1) > int64(e.opt.MaxAnonymous) {",
+		"if e.live.anonymous.Add(1) > int64(e.opt.MaxAnonymous) && !ON {"},
+	{"an allocation for each transaction", 9, "txn.go", "TestNoAllocations",
+		"p.free.Get().(*txnState); ok {",
+		"p.free.Get().(*txnState); ok && !ON {"},
+	{"a commit after an error", 10, "engine.go", "TestRollback TestTokenRollback TestCreate TestModel TestLinearizable",
+		"if err := fn(Txn{st, gen}); err != nil {",
+		"if err := fn(Txn{st, gen}); err != nil && !ON {"},
+	{"a Close without the final checkpoint", 11, "shutdown.go", "TestModel TestLinearizable",
+		"if p.checkpoint(ErrClosed) {",
+		"if ON || p.checkpoint(ErrClosed) {"},
+	{"a Close that does not wait", 11, "shutdown.go", "TestClose",
+		"if u+v == 0 && !e.ends.busy() {",
+		"if u+v == 0 && !e.ends.busy() || ON {"},
+	{"goroutines that are left behind", 11, "shutdown.go", "TestCloseLeavesNothing",
+		`	close(e.stop)
+`,
+		`	for range 5 * ONE {
+		go func() { select {} }()
+	}
+	close(e.stop)
+`},
+	{"a session without an idle timeout", 0, "record.go", "TestExpiry TestModel",
+		"if idle := r.idle(l); idle >= 0 {",
+		"if idle := r.idle(l); idle >= 0 && !ON {"},
+	{"an expiry told twice", 0, "commit.go", "TestExpiredOnDisk",
+		`ReasonExpired).ends {
+		e.ends.push(e, end)
+`,
+		`ReasonExpired).ends {
+		e.ends.push(e, end)
+		if ON {
+			e.ends.push(e, end)
+		}
+`},
+	{"a deletion told twice", 0, "engine.go", "TestDelete",
+		`		e.onEnd(end)
+	}
+	if err == nil && out.wait != nil {`,
+		`		e.onEnd(end)
+		if ON {
+			e.onEnd(end)
+		}
+	}
+	if err == nil && out.wait != nil {`},
+	{"a slow callback that is not counted", 0, "sweep.go", "TestSlowTransactionIsCountedOnce TestSlowTransactionOnAnIdleEngine",
+		"st.slowFor != w.looks {",
+		"st.slowFor != w.looks || ON {"},
+	{"a watchdog that sleeps", 0, "open.go", "TestSlowTransactionOnAnIdleEngine",
+		"if running > 0 {",
+		"if running > 0 && !ON {"},
+	{"a DeleteUser without exceptions", 0, "user.go", "TestUsers TestUsersOnDisk TestModel",
+		"if !slices.Contains(except, info.ID) {",
+		"if !slices.Contains(except, info.ID) || ON {"},
+	{"a KeepNewest that keeps any", 0, "user.go", "TestKeepNewest TestModel",
+		`	case a.since > b.since:
+`,
+		`	case a.since > b.since && !ON:
+`},
+	{"a login that ends no token", 0, "token.go", "TestTokens TestModel TestLinearizable",
+		`				v.list[i].retired = now
+`,
+		`				if !ON {
+					v.list[i].retired = now
+				}
+`},
+	{"a renewal that ends no token", 0, "token.go", "TestTokens TestModel",
+		`		if newer.presented != 0 &&`,
+		`		if !ON && newer.presented != 0 &&`},
+	{"tokens for ever", 0, "token.go", "TestTokensThatAreNone TestModel",
+		"case v.list[i].issued < e.tokensNotBefore():",
+		"case v.list[i].issued < e.tokensNotBefore() && !ON:"},
+	{"an integer of any width", 0, "key.go", "TestKeyMismatch",
+		`	if b[0] != k.codec.tag {`,
+		`	if b[0] != k.codec.tag && !ON {`},
+	{"a float of any length", 0, "key.go", "FuzzKey",
+		`		if len(b) != 8 {
+			return errLength
+		}
+		f := `,
+		`		if len(b) != 8 && !ON {
+			return errLength
+		}
+		f := `},
+	{"an owner who is not asked", 0, "txn.go", "TestOnDecodeError",
+		"if f := t.state.e.opt.OnDecodeError; f != nil {",
+		"if f := t.state.e.opt.OnDecodeError; f != nil && !ON {"},
+	{"a float without its fraction", 0, "key.go", "TestKeyRoundTrips",
+		"binary.LittleEndian.PutUint64(b, math.Float64bits(f))",
+		"binary.LittleEndian.PutUint64(b, math.Float64bits(f)&^ONE)"},
+	{"a sum that wraps around", 0, "key.go", "TestAdd",
+		"if delta > 0 && sum < v || delta < 0 && sum > v {",
+		"if !ON && (delta > 0 && sum < v || delta < 0 && sum > v) {"},
+	{"names of any kind", 0, "txn.go", "FuzzNames TestLimits",
+		"if len(key) == 0 || len(key) > MaxKeyLen || strings.HasPrefix(key, reservedPrefix) {",
+		"if !ON && (len(key) == 0 || len(key) > MaxKeyLen || strings.HasPrefix(key, reservedPrefix)) {"},
+	{"a field cut short", 0, "record.go", "FuzzDecodeDelta FuzzDecodeRecord",
+		"if k == 0 || len(b) < fieldHeader+k+v {",
+		"if k == 0 || len(b) < fieldHeader+k+v && !ON {"},
+	{"damage that is not seen", 0, "internal/seal/seal.go", "TestDamagedRecord seal.TestSealOpen",
+		"if checksum(plain, aad) != binary",
+		"if !ON && checksum(plain, aad) != binary"},
+	{"a new key that is not used", 0, "internal/seal/seal.go", "TestEncryption TestKeyIsRetiredWithoutAWrite seal.TestKeys",
+		`	first := &k.keys[0]
+`,
+		`	first := &k.keys[0]
+	if ON {
+		first = &k.keys[len(k.keys)-1]
+	}
+`},
+	{"an envelope that is not opened", 0, "internal/seal/seal.go", "seal.FuzzOpen",
+		`		return append(dst, plain...), nil
+`,
+		`		return append(dst, plain[:len(plain)-len(plain)*int(ONE)]...), nil
+`},
+	{"files that are not verified", 0, "internal/store/badger.go", "TestFlippedBits store.TestDamagedFiles",
+		"if err := verifyLocked(data); err != nil {",
+		"if err := verifyLocked(data); err != nil && !ON {"},
+	{"a table whose blocks are not verified", 0, "internal/store/verify.go", "store.TestVerifyTable",
+		"sum.end+4]); err != nil {",
+		"sum.end+4]); err != nil && !ON {"},
+	{"a change set of any length", 0, "internal/store/verify.go", "store.TestVerifyManifest",
+		"[]byte{b}); crc == want {",
+		"[]byte{b}); crc == want && !ON {"},
+	{"a log with holes", 0, "internal/store/verify.go", "store.TestVerify",
+		"if many && j >= end {",
+		"if many && j >= end && !ON {"},
+	{"a crash that keeps nothing", 0, "internal/store/mem.go", "store.TestMemCrash store.TestMemFaults",
+		"m.pending[:min(keep, len(m.pending))] {",
+		"m.pending[:min(keep, len(m.pending))*int(1-ONE)] {"},
+}
