@@ -25,7 +25,7 @@ var ways = map[string]func(m *sessionhttp.Manager, add func(chi.Router)) http.Ha
 	},
 	"Use": func(m *sessionhttp.Manager, add func(chi.Router)) http.Handler {
 		r := chi.NewRouter()
-		r.Use(middleware.Compress(5, "text/html"), middleware.Recoverer, m.Handler, middleware.GetHead)
+		r.Use(middleware.RequestID, middleware.Compress(5, "text/html"), middleware.Timeout(time.Minute), middleware.Recoverer, m.Handler, middleware.GetHead)
 		add(r)
 		return r
 	},
@@ -33,7 +33,7 @@ var ways = map[string]func(m *sessionhttp.Manager, add func(chi.Router)) http.Ha
 		r := chi.NewRouter()
 		r.Use(middleware.Recoverer, middleware.GetHead)
 		r.Group(func(r chi.Router) {
-			r.Use(m.Handler)
+			r.Use(m.Handler, middleware.Timeout(time.Minute))
 			add(r)
 		})
 		return r

@@ -13,7 +13,8 @@
 //
 // echo handles a returned error when the group's middleware is done. The cookie that is due goes out with the error's answer, but
 // an HTTPErrorHandler that needs one itself, such as to add a flash message to a new session, is answered with
-// sessionhttp.ErrHeadersSent; on a session that there is it may Update.
+// sessionhttp.ErrHeadersSent; on a session that there is it may Update. With ContextTimeout the request's context has ended by then: give
+// Update context.WithoutCancel of it.
 //
 // In a handler, either way, sessionhttp.From(c.Request()) is the session. To pass on an error of it:
 //

@@ -2,6 +2,7 @@ package sessionecho_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/labstack/echo/v5"
 	"github.com/labstack/echo/v5/middleware"
@@ -27,7 +29,7 @@ var ways = map[string]func(handler func(http.Handler) http.Handler, e *echo.Echo
 		return handler(e)
 	},
 	"Use": func(handler func(http.Handler) http.Handler, e *echo.Echo, add func(*echo.Group)) http.Handler {
-		e.Use(gzip, middleware.Recover(), echo.WrapMiddleware(handler))
+		e.Use(middleware.RequestID(), gzip, middleware.ContextTimeout(time.Minute), middleware.Recover(), echo.WrapMiddleware(handler))
 		add(e.Group(""))
 		return e
 	},
@@ -37,7 +39,7 @@ var ways = map[string]func(handler func(http.Handler) http.Handler, e *echo.Echo
 		return e
 	},
 	"Recover inside": func(handler func(http.Handler) http.Handler, e *echo.Echo, add func(*echo.Group)) http.Handler {
-		add(e.Group("", echo.WrapMiddleware(handler), middleware.Recover()))
+		add(e.Group("", echo.WrapMiddleware(handler), middleware.ContextTimeout(time.Minute), middleware.Recover()))
 		return e
 	},
 	"whole and Group": func(handler func(http.Handler) http.Handler, e *echo.Echo, add func(*echo.Group)) http.Handler {
@@ -178,7 +180,9 @@ func TestErrorHandler(t *testing.T) {
 		_, m := newManager(t, sessionhttp.Options{})
 		e := newEcho()
 		e.HTTPErrorHandler = func(c *echo.Context, err error) {
-			_ = c.String(http.StatusTeapot, fmt.Sprint(errors.Is(add(c), sessionhttp.ErrHeadersSent)))
+			r := c.Request()
+			err = sessionhttp.From(r).Update(context.WithoutCancel(r.Context()), increment) // ContextTimeout has ended it
+			_ = c.String(http.StatusTeapot, fmt.Sprint(errors.Is(err, sessionhttp.ErrHeadersSent)))
 		}
 		srv := httptest.NewServer(mount(m.Handler, e, func(g *echo.Group) {
 			addRoutes(g)

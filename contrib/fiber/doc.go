@@ -42,12 +42,12 @@
 //		}
 //	})
 //
-// Websockets of fasthttp/websocket and gofiber's send the response's header, and the cookie with it.
+// A websocket's upgrade by github.com/fasthttp/websocket sends the response's header, and the cookie with it.
 //
 // # Where it must stand
 //
-// Compression, ETag, cache, logger and recover go outside of Middleware: the cookie is in the response when they see it, also after a panic or an error. So
-// is encryptcookie, which must be told to leave the cookie alone (Config.Except): its token is a secret already, and is read as it
-// came over the wire. The timeout middleware wraps a route's handler, and so stands inside; a handler that goes on after its timeout can
-// set no cookie, and one that was set before goes out with the 408. Do not wrap Middleware itself in it.
+// Recover, compress and etag go outside of Middleware: the cookie is in the response when they see it, also after a panic or an
+// error. So does encryptcookie, which must be told to leave the cookie alone (its Config.Except): the token is read as it came over the wire.
+// The timeout middleware wraps a route's handler, and so stands inside. A handler that goes on after its timeout can set no cookie; one
+// that was set before goes out with the 408. Do not wrap Middleware itself in it.
 package sessionfiber
