@@ -179,9 +179,9 @@ func TestErrorHandler(t *testing.T) {
 	for name, mount := range ways {
 		_, m := newManager(t, sessionhttp.Options{})
 		e := newEcho()
-		e.HTTPErrorHandler = func(c *echo.Context, err error) {
+		e.HTTPErrorHandler = func(c *echo.Context, _ error) {
 			r := c.Request()
-			err = sessionhttp.From(r).Update(context.WithoutCancel(r.Context()), increment) // ContextTimeout has ended it
+			err := sessionhttp.From(r).Update(context.WithoutCancel(r.Context()), increment) // ContextTimeout has ended it
 			_ = c.String(http.StatusTeapot, fmt.Sprint(errors.Is(err, sessionhttp.ErrHeadersSent)))
 		}
 		srv := httptest.NewServer(mount(m.Handler, e, func(g *echo.Group) {
