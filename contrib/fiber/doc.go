@@ -19,35 +19,18 @@
 // # Streams and sockets
 //
 // A writer of SendStreamWriter runs beside and after the handler. Make the session in the handler, with Ensure; the writer may then
-// Update and Wait for as long as it likes. Done is closed when the response has been written or has failed to be, when a hijacked connection has been
-// closed, when the context ends that c.Context() was when the request came to Middleware, and when the session ends. A client that has
-// gone is noticed by the next Flush that fails; write a comment from time to time.
+// Update and Wait for as long as it likes. Done is closed when the response has been written or has failed to be, when a hijacked
+// connection has been closed, when the context ends that c.Context() was when the request came to Middleware, and when the session ends.
 //
-//	s := sessionfiber.From(c)
-//	if err := s.Ensure(c.Context()); err != nil {
-//		return err
-//	}
-//	c.Set("Content-Type", "text/event-stream")
-//	return c.SendStreamWriter(func(w *bufio.Writer) {
-//		for version := uint64(0); ; {
-//			info, err := s.Wait(context.Background(), version)
-//			if err != nil {
-//				return // logged out
-//			}
-//			version = info.Version
-//			fmt.Fprintf(w, "data: %d\n\n", version)
-//			if w.Flush() != nil {
-//				return // the client has gone
-//			}
-//		}
-//	})
+// A client that has gone is noticed by the next Flush, so a writer that only waits would wait for ever: bound each Wait by a timeout, and write a
+// comment then, as the example of [From] does.
 //
 // A websocket's upgrade by github.com/fasthttp/websocket sends the response's header, and the cookie with it.
 //
 // # Where it must stand
 //
 // Recover, compress and etag go outside of Middleware: the cookie is in the response when they see it, also after a panic or an
-// error. So does encryptcookie, which must be told to leave the cookie alone (its Config.Except): the token is read as it came over the wire.
+// error. compress and etag read the whole of a stream first; skip them there with their Config.Next. Outside goes encryptcookie too, which must be told to leave the cookie alone (its Config.Except): the token is read as it came over the wire.
 // The timeout middleware wraps a route's handler, and so stands inside. A handler that goes on after its timeout can set no cookie; one
 // that was set before goes out with the 408. Do not wrap Middleware itself in it.
 package sessionfiber

@@ -3,10 +3,12 @@ package sessionfiber_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net/http/httptest"
+	"time"
 
 	"github.com/gofiber/fiber/v3"
 	"github.com/sessile-go/sessile"
@@ -54,7 +56,7 @@ func Example() {
 	// Output: __Host-id: hello ann, visit 1
 }
 
-// A stream that shows the session as it changes, in all tabs, until it ends.
+// A stream, behind Middleware, that shows the session as it changes, in all tabs, until it ends.
 func ExampleFrom_stream() {
 	app := fiber.New()
 	app.Get("/events", func(c fiber.Ctx) error {
@@ -65,16 +67,22 @@ func ExampleFrom_stream() {
 		c.Set(fiber.HeaderContentType, "text/event-stream")
 		return c.SendStreamWriter(func(w *bufio.Writer) {
 			for version := uint64(0); ; {
-				info, err := s.Wait(context.Background(), version)
-				if err != nil {
+				wait, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+				info, err := s.Wait(wait, version)
+				cancel()
+				switch {
+				case errors.Is(err, context.DeadlineExceeded):
+					fmt.Fprint(w, ": still here\n\n")
+				case err != nil:
 					return // logged out
+				default:
+					version = info.Version
+					n, err := sessile.Read(context.Background(), s, visits)
+					if err != nil {
+						return
+					}
+					fmt.Fprintf(w, "data: %d\n\n", n)
 				}
-				version = info.Version
-				n, err := sessile.Read(context.Background(), s, visits)
-				if err != nil {
-					return
-				}
-				fmt.Fprintf(w, "data: %d\n\n", n)
 				if w.Flush() != nil {
 					return // the client has gone
 				}
