@@ -30,7 +30,9 @@
 // # Where it must stand
 //
 // Recover, compress and etag go outside of Middleware: the cookie is in the response when they see it, also after a panic or an
-// error. compress and etag read the whole of a stream first; skip them there with their Config.Next. Outside goes encryptcookie too, which must be told to leave the cookie alone (its Config.Except): the token is read as it came over the wire.
+// error. compress and etag hold back what a stream writes; skip them there with their Config.Next. encryptcookie goes outside too, and
+// must be told to leave the cookie alone with its Config.Except: the token is read as it came over the wire.
+//
 // The timeout middleware wraps a route's handler, and so stands inside. A handler that goes on after its timeout can set no cookie; one
 // that was set before goes out with the 408. Do not wrap Middleware itself in it.
 package sessionfiber

@@ -49,7 +49,7 @@ var ways = map[string]func(m *sessionhttp.Manager, add func(fiber.Router)) *fibe
 	},
 	"inside of others": func(m *sessionhttp.Manager, add func(fiber.Router)) *fiber.App {
 		app := fiber.New()
-		streams := func(c fiber.Ctx) bool { return c.Path() == "/events" } // both would wait for the whole of it
+		streams := func(c fiber.Ctx) bool { return c.Path() == "/events" } // both hold it back
 		app.Use(recoverer.New(), compress.New(compress.Config{Next: streams}), etag.New(etag.Config{Next: streams}), encryptcookie.New(encryptcookie.Config{
 			Key: encryptcookie.GenerateKey(32), Except: []string{"id"},
 		}), sessionfiber.Middleware(m))
