@@ -130,6 +130,13 @@ func (p *population) draw(kind string) []string {
 			seq[i] = p.ids[0]
 		}
 	}
+	// Each access brings an id of its own, in memory just written, as a request does: not the string
+	// that the map holds.
+	all := strings.Join(seq, "")
+	for i := range seq {
+		n := len(seq[i])
+		seq[i], all = all[:n], all[n:]
+	}
 	return seq
 }
 

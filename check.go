@@ -39,7 +39,7 @@ func (e *Engine) check() error {
 			for ; s != nil; s = s.next() {
 				w := s.word.Load()
 				st, r := statusOf(w), s.priv.Load()
-				if w&(bitLocked|bitQueued) != 0 {
+				if s.lk.Load() != lockFree {
 					bad("%q is locked", s.id())
 				}
 				if w>>pinShift != 0 {

@@ -186,9 +186,8 @@ func (p *persister) capture(b *batch, sh *shard, s *session) {
 		if w&bitTouched != 0 {
 			s.unmark(bitTouched) // the record says it
 		}
-		if indexed = w&bitIndexed != 0; !indexed {
-			user, _ = r.user()
-		}
+		indexed = w&bitIndexed != 0
+		user, _ = r.user()
 	case ended:
 		c.ended = true
 		c.blind = w&bitBlind != 0
@@ -198,7 +197,9 @@ func (p *persister) capture(b *batch, sh *shard, s *session) {
 		return
 	}
 	if x := s.extra.Load(); x != nil {
-		c.users = slices.Clone(x.users)
+		// Its present user stays noted: if it leaves that one before this is written, the entry is
+		// still to be deleted.
+		c.users = slices.DeleteFunc(slices.Clone(x.users), func(u string) bool { return u == user })
 	}
 	s.unmark(bitChanged)
 	s.mark(bitPending)
@@ -212,9 +213,7 @@ func (p *persister) capture(b *batch, sh *shard, s *session) {
 		c.ops = append(c.ops, store.Op{Key: key, Value: p.sealRecord(key, version, plain)})
 	}
 	for _, u := range c.users {
-		if u != user {
-			c.ops = append(c.ops, store.Op{Key: p.indexKey(u, id)})
-		}
+		c.ops = append(c.ops, store.Op{Key: p.indexKey(u, id)})
 	}
 	if !indexed && user != "" {
 		c.ops = append(c.ops, store.Op{Key: p.indexKey(user, id), Value: []byte{}})

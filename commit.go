@@ -141,11 +141,16 @@ func (st *txnState) logLocked(e *Engine, now int64) (version uint64, seen int64)
 		seen = s.seen.Load()
 	}
 	sh.version++
-	version = sh.version
-	if e.persist == nil {
-		st.accountLocked(e)
-		return version, seen
+	st.accountLocked(e)
+	if e.persist != nil {
+		st.logChangeLocked(e, sh.version, seen)
 	}
+	return sh.version, seen
+}
+
+// logChangeLocked appends the delta of the commit, and marks the session changed.
+func (st *txnState) logChangeLocked(e *Engine, version uint64, seen int64) {
+	s, sh := st.s.Own(), st.sh
 	kind := deltaChange
 	if st.base == nil {
 		kind = deltaCreate
@@ -156,8 +161,7 @@ func (st *txnState) logLocked(e *Engine, now int64) (version uint64, seen int64)
 		if d := sh.log[s.logAt:]; binary.LittleEndian.Uint64(d[6:]) == st.base.version &&
 			overwriteDelta(d, len(s.id()), version, seen, st.staged) {
 			sh.markChangedLocked(s)
-			st.accountLocked(e)
-			return version, seen
+			return
 		}
 	}
 	if len(sh.log) == 0 {
@@ -166,9 +170,7 @@ func (st *txnState) logLocked(e *Engine, now int64) (version uint64, seen int64)
 	s.logAt, s.logCut = uint32(len(sh.log)), sh.cut
 	sh.log = appendDelta(sh.log, kind, s.id(), version, seen, st.staged)
 	sh.markChangedLocked(s)
-	st.accountLocked(e)
 	sh.reportLocked(e)
-	return version, seen
 }
 
 // reportStep returns how many bytes a shard gathers before it tells the
@@ -198,7 +200,7 @@ func (st *txnState) accountLocked(e *Engine) {
 	s, sh := st.s.Own(), st.sh
 	by := int64(st.next.size() - st.base.size())
 	if e.persist != nil {
-		sh.dirty += by // it is marked changed already
+		sh.dirty += by // it is marked changed, or will be
 	}
 	if st.base == nil {
 		e.live.sessions.Add(1)
@@ -282,6 +284,11 @@ func (e *Engine) commit(st *txnState) (out outcome, err error) {
 	if st.destroy {
 		return e.commitDestroy(st)
 	}
+	if st.inPlace && len(st.staged) > 0 {
+		if out, done := e.commitInPlace(st); done {
+			return out, nil
+		}
+	}
 	if !st.changes() {
 		return e.commitNothing(st)
 	}
@@ -307,6 +314,46 @@ func (e *Engine) commit(st *txnState) (out outcome, err error) {
 	return out, nil
 }
 
+// commitInPlace is commit for the common case, in one pass under the latch: values are overwritten by
+// others of their size, in a session that nothing has happened to. It reports false, with nothing done, where
+// there is more to it.
+func (e *Engine) commitInPlace(st *txnState) (out outcome, done bool) {
+	s, sh := st.s.Own(), st.sh
+	now := e.clock.now()
+	sh.mu.Lock()
+	seen := s.seen.Load()
+	r := st.base
+	if w := s.word.Load(); w&(statusMask|bitPublished|bitTouched) != uint32(live) ||
+		r.expired(seen, now, &e.life) || sh.sealed != nil {
+		sh.mu.Unlock()
+		return outcome{}, false
+	}
+	if !st.noTouch && now != seen {
+		seen = now
+		s.seen.Store(now)
+		r.setSaved(now)
+	}
+	sh.version++
+	if e.persist != nil {
+		st.logChangeLocked(e, sh.version, seen)
+		if st.durable {
+			out.wait = e.persist.open
+		}
+	}
+	r.overwrite(st.staged)
+	r.version = sh.version
+	if invariants.Enabled {
+		err := r.verify()
+		invariants.Assert(err == nil, "commit of %q: %v", s.id(), err)
+		invariants.Assert(r == s.priv.Load(), "%q was replaced under its lock", s.id())
+	}
+	s.wakeLocked()
+	s.unlockLocked()
+	st.locked = false
+	sh.mu.Unlock()
+	return out, true
+}
+
 // commitNothing touches the session of a transaction that staged nothing. If it
 // is durable it rests on what others logged before.
 func (e *Engine) commitNothing(st *txnState) (out outcome, err error) {
@@ -330,7 +377,10 @@ func (e *Engine) commitDestroy(st *txnState) (out outcome, err error) {
 		return out, err
 	}
 	sh.mu.Lock()
-	if err = st.checkLocked(e, e.clock.now()); err == nil {
+	if err = st.checkLocked(e, e.clock.now()); err == nil && sh.sealed == ErrClosed {
+		err = ErrClosed
+	}
+	if err == nil {
 		out = e.endLocked(sh, s, ReasonDeleted)
 	}
 	sh.mu.Unlock()
@@ -459,6 +509,9 @@ func (e *Engine) endedLocked(s *session, reason Reason) {
 func (e *Engine) end(ctx context.Context, id string, reason Reason, match func(*record) bool) (out outcome, err error) {
 	err = e.onSession(ctx, id, func(sh *shard, s *session) error {
 		if s.status() == live && !e.expireLocked(sh, s) && (match == nil || match(s.priv.Load())) {
+			if sh.sealed == ErrClosed {
+				return ErrClosed // too late to be saved, so it is not seen to end either
+			}
 			out = e.endLocked(sh, s, reason)
 			if e.persist != nil && out.wait == nil {
 				return e.persist.sealedError()
@@ -468,7 +521,7 @@ func (e *Engine) end(ctx context.Context, id string, reason Reason, match func(*
 		out.wait, err = e.openGroupLocked(sh)
 		return err
 	})
-	if err != nil && match == nil && len(out.ends) == 0 && e.persist != nil && !errors.Is(err, ErrDurabilityUnknown) {
+	if err != nil && match == nil && len(out.ends) == 0 && e.persist != nil && !errors.Is(err, ErrDurabilityUnknown) && !errors.Is(err, ErrClosed) {
 		return e.endBlind(id, err)
 	}
 	return out, err
@@ -508,10 +561,18 @@ func (e *Engine) endBlind(id string, cause error) (out outcome, err error) {
 			sh.mu.Unlock()
 			continue
 		case live:
+			if sh.sealed == ErrClosed {
+				sh.mu.Unlock()
+				return outcome{}, ErrClosed
+			}
 			if !e.expireLocked(sh, s) {
 				out = e.endLocked(sh, s, ReasonDeleted)
 			}
 		case loading, absent:
+			if sh.sealed == ErrClosed {
+				sh.mu.Unlock()
+				return outcome{}, ErrClosed
+			}
 			e.logEndLocked(sh, s, nil, e.clock.now())
 			if sh.sealed == nil {
 				out.wait = e.persist.open

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"sync"
 	"sync/atomic"
 )
@@ -26,7 +25,7 @@ type Engine struct {
 	front      atomic.Pointer[front]
 	shards     []*shard
 	shardBits  int
-	seed       maphash.Seed
+	seed       hashSeed
 	reportStep int64 // see reportLocked
 	spin       bool  // other processors can run the holder of a lock
 	clock      *clock
@@ -60,7 +59,7 @@ const (
 	gateDisk           // the disk is full
 )
 
-func (e *Engine) hash(id string) uint64 { return maphash.String(e.seed, id) }
+func (e *Engine) hash(id string) uint64 { return hashID(e.seed, id) }
 
 func (e *Engine) shardOf(h uint64) *shard { return e.shards[h>>(64-e.shardBits)] }
 
@@ -168,23 +167,52 @@ func (e *Engine) update(ctx context.Context, id string, mode txnMode, fn func(Tx
 	if err := checkID(id); err != nil {
 		return err
 	}
-	if err := e.admit(ctx); err != nil {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	s, sh, base, err := e.lockFor(ctx, id, mode)
-	if err != nil {
-		return err
+	if ctx.Value(txnContextKey{}) != nil || e.gate.Load() != 0 {
+		if err := e.admit(ctx); err != nil {
+			return err
+		}
 	}
+	h := e.hash(id)
+	sh := e.shardOf(h)
+	s := e.find(h, id)
+	var base *record
+	if s != nil && mode != modeCreate && s.tryLock() { // nearly always
+		if base = e.aliveIn(s); base == nil {
+			s.unlock(sh)
+		}
+	}
+	if base == nil {
+		var err error
+		if s, base, err = e.lockFor(ctx, sh, h, id, mode); err != nil {
+			return err
+		}
+	}
+	s.visit()
 	st := e.updates.take()
 	st.hold(s, sh, base, ctx, mode, placeOf(fn))
 	out, err := e.run(st, fn)
+	if out.wait == nil && out.ends == nil {
+		return err
+	}
 	return e.settle(ctx, out, err)
+}
+
+// aliveIn returns the state of a session that is locked, if it is seen to be alive at a glance.
+func (e *Engine) aliveIn(s *session) *record {
+	r := s.priv.Load()
+	if s.status() != live || r == nil || r.expired(s.seen.Load(), e.clock.now(), &e.life) {
+		return nil
+	}
+	return r
 }
 
 // run calls fn and commits. Whatever fn does, the state is freed and the session unlocked.
 func (e *Engine) run(st *txnState, fn func(Txn) error) (out outcome, err error) {
 	defer e.endUpdate(st)
-	gen := st.begin()
+	gen := st.gen.Own()
 	// Looked at after the state shows that this transaction runs: either this
 	// sees that the engine closes, or Shutdown sees the transaction and waits.
 	if e.gate.Load()&gateClosing != 0 {
@@ -223,8 +251,7 @@ func (e *Engine) unlock(sh *shard, s *session) {
 func (e *Engine) drop(sh *shard, s *session) {
 	sh.mu.Lock()
 	w := s.word.Load()
-	dropped := statusOf(w) == absent && w>>pinShift == 0 && w&(bitLocked|bitQueued|bitChanged|bitPending) == 0 &&
-		s.word.CompareAndSwap(w, w&^statusMask|uint64(dead))
+	dropped := statusOf(w) == absent && w>>pinShift == 0 && w&(bitChanged|bitPending) == 0 && s.killLocked(w)
 	sh.mu.Unlock()
 	if dropped {
 		e.forget(sh, e.hash(s.id()), s)
@@ -266,15 +293,13 @@ func (e *Engine) settle(ctx context.Context, out outcome, err error) error {
 
 // lockFor locks the session of the id, loading it if need be, and returns its
 // state, nil for a session to be created.
-func (e *Engine) lockFor(ctx context.Context, id string, mode txnMode) (s *session, sh *shard, base *record, err error) {
-	h := e.hash(id)
-	sh = e.shardOf(h)
+func (e *Engine) lockFor(ctx context.Context, sh *shard, h uint64, id string, mode txnMode) (s *session, base *record, err error) {
 	for {
 		s = e.find(h, id)
 		pinned := false
 		if s == nil || s.status() == loading {
 			if s, err = e.fetch(ctx, sh, h, id, mode == modeCreate); err != nil {
-				return nil, nil, nil, err
+				return nil, nil, err
 			}
 			pinned = true
 		}
@@ -284,7 +309,7 @@ func (e *Engine) lockFor(ctx context.Context, id string, mode txnMode) (s *sessi
 		}
 		if err != nil {
 			e.unlockFailed(sh, s, err)
-			return nil, nil, nil, named(err, id)
+			return nil, nil, named(err, id)
 		}
 		base, again, err := e.enterSession(sh, s, id, mode)
 		if again {
@@ -293,9 +318,9 @@ func (e *Engine) lockFor(ctx context.Context, id string, mode txnMode) (s *sessi
 		}
 		if err != nil {
 			e.unlock(sh, s)
-			return nil, nil, nil, err
+			return nil, nil, err
 		}
-		return s, sh, base, nil
+		return s, base, nil
 	}
 }
 
@@ -316,11 +341,9 @@ func (e *Engine) enterSession(sh *shard, s *session, id string, mode txnMode) (b
 	case dead, loading:
 		return nil, true, nil
 	case live:
-		base = s.priv.Load()
-		if base == nil || base.expired(s.seen.Load(), e.clock.now(), &e.life) || s.status() != live {
-			// Seldom, so exactly: under the mutex.
+		if base = e.aliveIn(s); base == nil {
+			// Seldom, so exactly: under the latch.
 			sh.mu.Lock()
-			base = nil
 			if s.status() == live && !e.expireLocked(sh, s) {
 				base = s.priv.Load()
 			}
@@ -366,8 +389,13 @@ func (e *Engine) View(ctx context.Context, id string, fn func(Txn) error) error 
 	st := e.views.take()
 	st.s.Store(s)
 	st.base, st.ctx, st.seen = r, ctx, s.seen.Load()
-	defer e.endView(st)
-	gen := st.begin()
+	defer func() { // in one call
+		e.views.release(st)
+		if e.gate.Load()&gateClosing != 0 {
+			e.shutdown.poke()
+		}
+	}()
+	gen := st.gen.Own()
 	if e.gate.Load()&gateClosing != 0 {
 		return ErrClosed
 	}
@@ -389,7 +417,7 @@ func (e *Engine) ViewEmpty(ctx context.Context, fn func(Txn) error) error {
 	st.s.Store(noSession)
 	st.base, st.ctx, st.seen = nil, ctx, 0
 	defer e.endView(st)
-	gen := st.begin()
+	gen := st.gen.Own()
 	if e.gate.Load()&gateClosing != 0 {
 		return ErrClosed
 	}
@@ -400,12 +428,7 @@ func (e *Engine) ViewEmpty(ctx context.Context, fn func(Txn) error) error {
 var noSession = newSession("", dead)
 
 func (e *Engine) endView(st *txnState) {
-	if g := st.gen.Own(); g&1 != 0 {
-		st.gen.Store(g + 1)
-	}
-	st.s.Store(nil)
-	st.base, st.ctx = nil, nil
-	e.views.free.Put(st)
+	e.views.release(st)
 	if e.gate.Load()&gateClosing != 0 {
 		e.shutdown.poke()
 	}
@@ -518,7 +541,7 @@ func (e *Engine) onSession(ctx context.Context, id string, fn func(*shard, *sess
 // commits nothing. Delete returns when the end is on disk; nil also if there was
 // no session, once the ends of earlier calls are on disk. With
 // ErrDurabilityUnknown or ErrPersistence the session has ended all the same, but may
-// be back after a crash.
+// be back after a crash. With ErrClosed it has not ended: the engine was closing, and no end could be saved any more.
 func (e *Engine) Delete(ctx context.Context, id string) error {
 	ctx = background(ctx)
 	if err := checkID(id); err != nil {
@@ -564,7 +587,7 @@ func (e *Engine) Wait(ctx context.Context, id string, after uint64) (Info, error
 				x.watch = make(chan struct{})
 			}
 			changed, held, of = x.watch, s, sh
-			s.word.Add(pinOne)
+			s.pin()
 			return nil
 		})
 		if err != nil || changed == nil {

@@ -151,9 +151,21 @@ func (k Key[T]) Get(tx Txn) (T, error) {
 
 // Lookup returns the value, and whether there is one.
 func (k Key[T]) Lookup(tx Txn) (v T, ok bool, err error) {
-	b, ok, err := tx.peek(k.name)
-	if err != nil || !ok {
+	st := tx.state
+	if st == nil || st.gen.Load() != tx.gen {
+		return v, false, ErrTxnDone
+	}
+	if err := checkKey(k.name); err != nil {
 		return v, false, err
+	}
+	var b []byte
+	if len(st.staged) == 0 {
+		b, ok = st.base.get(k.name)
+	} else {
+		b, ok = st.lookup(k.name)
+	}
+	if !ok {
+		return v, false, nil
 	}
 	if len(b) == 9 && k.codec == (codec{tagInt, uint8(reflect.Int64)}) && b[0] == tagInt { // nearly always
 		*(*uint64)(unsafe.Pointer(&v)) = binary.LittleEndian.Uint64(b[1:])
@@ -174,6 +186,13 @@ func (k Key[T]) Lookup(tx Txn) (v T, ok bool, err error) {
 // Fixed encodings allocate nothing.
 func (k Key[T]) Set(tx Txn, v T) error {
 	p := unsafe.Pointer(&v)
+	if k.codec == (codec{tagInt, uint8(reflect.Int64)}) { // nearly always
+		b, err := tx.stage(k.name, tagInt, 8)
+		if err == nil {
+			binary.LittleEndian.PutUint64(b, *(*uint64)(p))
+		}
+		return err
+	}
 	switch k.codec.tag {
 	case tagInt:
 		n := loadInt(p, reflect.Kind(k.codec.kind))

@@ -194,7 +194,8 @@ func (run *linearRun) work(seed int64) {
 	var watchers sync.WaitGroup
 	watched := make([]atomic.Uint64, linearSets)
 	for i := range watched {
-		watchers.Go(func() { run.watch(watching, run.sets[i], seed, i, &watched[i]) })
+		set := run.sets[i] // before the workers add theirs
+		watchers.Go(func() { run.watch(watching, set, seed, i, &watched[i]) })
 	}
 	var begun atomic.Int64
 	for i := range linearWorkers {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/sessile-go/sessile/internal/store"
 )
 
 // fetch returns the session's object, pinned, when it is no longer loading. One
@@ -65,9 +67,16 @@ func (e *Engine) awaitLoad(ctx context.Context, sh *shard, s *session, x *extra)
 
 // load reads the record of a loading object and settles what it is.
 func (e *Engine) load(sh *shard, h uint64, s *session, x *extra) {
-	e.loads <- struct{}{}
-	r, seen, err := e.readRecord(s.id())
-	<-e.loads
+	var r *record
+	var seen int64
+	var err error
+	select {
+	case e.loads <- struct{}{}:
+		r, seen, err = e.readRecord(s.id())
+		<-e.loads
+	case <-e.stop: // the caller came in before the engine closed, which now has all the places
+		err = ErrClosed
+	}
 
 	sh.mu.Lock()
 	if s.status() != loading {
@@ -132,9 +141,7 @@ func (e *Engine) readRecord(id string) (*record, int64, error) {
 	key := recordKey(id)
 	v, ok, err := p.store.Get(key, nil)
 	if err != nil {
-		err = fmt.Errorf("%w: %w", ErrPersistence, err)
-		p.fail(err)
-		return nil, 0, err
+		return nil, 0, p.readFailed(err)
 	}
 	if !ok {
 		return nil, 0, nil
@@ -148,6 +155,16 @@ func (e *Engine) readRecord(id string) (*record, int64, error) {
 		return nil, 0, err
 	}
 	return r, seen, nil
+}
+
+// readFailed makes the failure of a read final, unless all that failed is that the engine has
+// closed meanwhile, and returns the caller's error.
+func (p *persister) readFailed(err error) error {
+	if errors.Is(err, store.ErrClosed) && p.e.gate.Load()&gateClosing != 0 {
+		return ErrClosed
+	}
+	p.fail(err)
+	return fmt.Errorf("%w: %w", ErrPersistence, err)
 }
 
 // evictSome moves the eviction hands, shard after shard, while too much memory is in use.

@@ -42,11 +42,8 @@ func (m *many) txns(ids []string) []Txn {
 	return txs
 }
 
-// call runs fn. The watchdog finds its place in the first state.
+// call runs fn.
 func (m *many) call(ids []string, fn func([]Txn) error) error {
-	for _, st := range m.states {
-		st.begin()
-	}
 	if m.e.gate.Load()&gateClosing != 0 {
 		return ErrClosed
 	}

@@ -41,6 +41,9 @@ var mutants = []mutant{
 	{"a commit that is not synced", 2, "internal/store/badger.go", "TestPowerCut",
 		"WithSyncWrites(true)",
 		"WithSyncWrites(!ON)"},
+	{"an unbegun log that stays", 2, "internal/store/verify.go", "store.TestKilledWhileMakingALog",
+		"if info.Size() == 0 {",
+		"if info.Size() == 0 && !ON {"},
 	{"a batch without its last write", 2, "internal/store/badger.go", "store.TestKill store.TestConformance",
 		`	for _, op := range ops {
 		if op.Value == nil {`,
@@ -84,6 +87,9 @@ var mutants = []mutant{
 		sh.log = appendDelta(sh.log, deltaEnd, s.id(), sh.version, now, nil)
 	}
 `},
+	{"a commit in place into a session that has ended", 5, "commit.go", "TestDelete",
+		"&(statusMask|bitPublished|bitTouched) != uint32(live) ||",
+		"&(statusMask|bitPublished|bitTouched) != uint32(live) && !ON ||"},
 	{"a late load that revives", 5, "load.go", "TestLateLoad",
 		"if s.status() != loading {",
 		"if s.status() != loading && !ON {"},
@@ -107,7 +113,7 @@ var mutants = []mutant{
 	}
 	if e.spin {`,
 		`	if ON {
-		s.mark(bitLocked)
+		s.lk.Store(lockHeld)
 		return nil
 	}
 	if s.tryLock() {
@@ -120,6 +126,12 @@ var mutants = []mutant{
 	{"a commit into a published record", 6, "commit.go", "TestViewSeesTheCommittedState TestViewsAreNotTorn",
 		"if s.word.Load()&bitPublished != 0 {",
 		"if s.word.Load()&bitPublished != 0 && !ON {"},
+	{"a commit in place into a published record", 6, "commit.go", "TestViewSeesTheCommittedState TestViewsAreNotTorn",
+		"w&(statusMask|bitPublished|bitTouched) != uint32(live)",
+		"w&(statusMask|bitPublished*(1-uint32(ONE))|bitTouched) != uint32(live)"},
+	{"a latch that everyone gets", 6, "latch.go", "TestMixedLoad",
+		"if !l.held.CompareAndSwap(0, 1) {",
+		"if !l.held.CompareAndSwap(0, 1) && !ON {"},
 	{"a handle that is valid for ever", 6, "txn.go", "TestHandlesEndWithTheirCallback",
 		"t.state != nil && t.state.gen.Load() == t.gen }",
 		"t.state != nil && (t.state.gen.Load() == t.gen || ON) }"},
@@ -174,8 +186,8 @@ var mutants = []mutant{
 		`newSession("", dead)`,
 		`newSession("ids"[:ONE], dead)`},
 	{"an eviction without the clean check", 7, "shard.go", "TestModel TestLinearizable TestMixedLoad TestTightBounds",
-		"w&(bitLocked|bitQueued|bitChanged|bitPending) != 0 {",
-		"w&(bitLocked|bitQueued) != 0 || w&(bitChanged|bitPending) != 0 && !ON {"},
+		"w>>pinShift != 0 || w&(bitChanged|bitPending) != 0 {",
+		"w>>pinShift != 0 || w&(bitChanged|bitPending) != 0 && !ON {"},
 	{"an eviction that forgets touches", 7, "shard.go", "TestEvictionKeepsTouches",
 		`		if w&bitTouched != 0 {
 			sh.mark`,
@@ -250,8 +262,16 @@ var mutants = []mutant{
 		"if e.live.anonymous.Add(1) > int64(e.opt.MaxAnonymous) {",
 		"if e.live.anonymous.Add(1) > int64(e.opt.MaxAnonymous) && !ON {"},
 	{"an allocation for each transaction", 9, "txn.go", "TestNoAllocations",
-		"p.free.Get().(*txnState); ok {",
-		"p.free.Get().(*txnState); ok && !ON {"},
+		`	if st := p.proc.take(); st != nil {
+		return st
+	}
+	st, ok := p.free.Get().(*txnState)
+	if !ok {`,
+		`	if st := p.proc.take(); st != nil && !ON {
+		return st
+	}
+	st, ok := p.free.Get().(*txnState)
+	if !ok || ON {`},
 	{"a commit after an error", 10, "engine.go", "TestRollback TestTokenRollback TestCreate TestModel TestLinearizable",
 		"if err := fn(Txn{st, gen}); err != nil {",
 		"if err := fn(Txn{st, gen}); err != nil && !ON {"},

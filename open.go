@@ -2,7 +2,6 @@ package sessile
 
 import (
 	"errors"
-	"hash/maphash"
 	"math/bits"
 	"runtime"
 	"time"
@@ -53,7 +52,7 @@ func newEngine(opt Options, c *clock, epoch uint64) *Engine {
 		life:       newLifespan(millis(opt.IdleTimeout), millis(opt.Lifetime)),
 		shards:     make([]*shard, n),
 		shardBits:  bits.TrailingZeros(uint(n)),
-		seed:       maphash.MakeSeed(),
+		seed:       newSeed(),
 		reportStep: reportStep(&opt, n),
 		spin:       runtime.GOMAXPROCS(0) > 1,
 		clock:      c,
@@ -61,7 +60,8 @@ func newEngine(opt Options, c *clock, epoch uint64) *Engine {
 		woken:      make(chan struct{}, 1),
 		stop:       make(chan struct{}),
 	}
-	e.updates.e, e.views.e = e, e
+	e.updates.init(e)
+	e.views.init(e)
 	e.front.Store(newFront(frontMin))
 	for i := range e.shards {
 		e.shards[i] = newShard(i, epoch)

@@ -76,10 +76,10 @@ func flagOf(key string) uint16 {
 // newRecord returns an empty record with room for at least n bytes of fields;
 // the rest of the allocator's size class is room, too.
 func newRecord(n int) *record {
-	// At least one word of room: buffer must not point past the allocation.
-	words := append([]uint64(nil), make([]uint64, (recordHeader+max(n, 1)+7)/8)...)
+	// The last byte stays unused: an empty value that is the last must not point past the allocation.
+	words := append([]uint64(nil), make([]uint64, (recordHeader+n+1+7)/8)...)
 	r := (*record)(unsafe.Pointer(unsafe.SliceData(words)))
-	r.room = uint32(cap(words)*8 - recordHeader)
+	r.room = uint32(cap(words)*8 - recordHeader - 1)
 	return r
 }
 
@@ -88,7 +88,7 @@ func (r *record) size() int {
 	if r == nil {
 		return 0
 	}
-	return recordHeader + int(r.room)
+	return recordHeader + int(r.room) + 1
 }
 
 func (r *record) buffer() []byte {
@@ -137,11 +137,19 @@ func (r *record) find(key string) (at, vlen int, ok bool) {
 
 // get returns the value of key, borrowed.
 func (r *record) get(key string) ([]byte, bool) {
-	at, v, ok := r.find(key)
-	if !ok {
+	if r == nil {
 		return nil, false
 	}
-	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(r), recordHeader+at+fieldHeader+len(key))), v), true
+	for at, end := recordHeader, recordHeader+int(r.used); at < end; {
+		h := *(*[fieldHeader]byte)(unsafe.Add(unsafe.Pointer(r), at))
+		k, v := fieldLengths(h[:])
+		name := (*byte)(unsafe.Add(unsafe.Pointer(r), at+fieldHeader))
+		if k == len(key) && unsafe.String(name, k) == key {
+			return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(name), k)), v), true
+		}
+		at += fieldHeader + k + v
+	}
+	return nil, false
 }
 
 // next returns the first field whose key is greater than after, borrowed.

@@ -10,4 +10,7 @@ import "unsafe"
 func (r *relaxedUint64) Store(v uint64) { *(*uint64)(unsafe.Pointer(&r.v)) = v }
 
 // Store is for the writer.
+func (r *relaxedUint32) Store(v uint32) { *(*uint32)(unsafe.Pointer(&r.v)) = v }
+
+// Store is for the writer.
 func (r *relaxedPointer[T]) Store(p *T) { r.p = p }

@@ -11,6 +11,9 @@ import (
 func (r *relaxedUint64) Store(v uint64) { r.v.Store(v) }
 
 // Store is for the writer.
+func (r *relaxedUint32) Store(v uint32) { r.v.Store(v) }
+
+// Store is for the writer.
 func (r *relaxedPointer[T]) Store(p *T) {
 	atomic.StorePointer((*unsafe.Pointer)(unsafe.Pointer(&r.p)), unsafe.Pointer(p))
 }

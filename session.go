@@ -2,6 +2,8 @@ package sessile
 
 import (
 	"context"
+	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -13,16 +15,17 @@ import (
 // id included, so that a lookup that found the object touches no further line to
 // compare it.
 //
-// Everything that two goroutines race for is in one word: the session lock, the
-// status, the pins and the marks of eviction and checkpoint. So "evict it if it is
-// clean, unlocked and unpinned" is one compare-and-swap.
+// Status, pins and the marks of eviction and checkpoint are one word, so "end it
+// if nobody pins it" is one compare-and-swap.
 //
 // # Session lock
 //
 // Held by one writing transaction at a time, callback included. Waiters queue in
 // extra.queue and get it in arrival order, handed over by the one that releases it.
+// Only 0 is ever replaced outside of the shard's latch, and the queue is joined under it. So a
+// commit, which holds that latch anyway, releases the lock by a plain store.
 //
-// # The shard's mutex
+// # The shard's latch
 //
 // Held for nanoseconds, by whoever changes or captures the state of any of the
 // shard's sessions. It guards priv (the pointer and what it points to), seen, the
@@ -31,17 +34,18 @@ import (
 //
 // # Publishing
 //
-// Commits change priv in place. A reader that finds it unpublished takes the mutex
+// Commits change priv in place. A reader that finds it unpublished takes the latch
 // and sets published; from then on that record is immutable, and the next commit
 // installs a clone instead. So streaks of commits and streaks of reads allocate
 // nothing, and readers never wait for a callback. See [session.published] for how a reader sees both as one.
 type session struct {
-	word atomic.Uint64
-	priv atomic.Pointer[record] // stored under the mutex
-	seen atomic.Int64           // last-seen, engine time in ms; stored under the mutex
+	word atomic.Uint32
+	lk   relaxedUint32          // the session lock
+	priv relaxedPointer[record] // stored under the latch
+	seen relaxedInt64           // last-seen, engine time in ms; stored under the latch
 
 	// The delta of the last commit: its offset in the shard's log buffer and the
-	// number of that buffer. Guarded by the shard's mutex.
+	// number of that buffer. Guarded by the shard's latch.
 	logAt  uint32
 	logCut uint32
 
@@ -51,7 +55,7 @@ type session struct {
 
 const inlineID = 24
 
-// extra is what few sessions need. Guarded by the mutex, but for id and next.
+// extra is what few sessions need. Guarded by the latch, but for id and next.
 type extra struct {
 	id     string                  // of more than inlineID-1 bytes; immutable
 	next   atomic.Pointer[session] // with the same hash; changed inside the map's Compute
@@ -67,26 +71,32 @@ type waiter struct {
 	granted chan struct{}
 }
 
-// The word.
+// The session lock.
 const (
-	bitLocked    uint64 = 1 << iota
-	bitQueued           // extra.queue is not empty
-	bitPublished        // readers may have priv
-	bitVisited          // used since the eviction hand last passed
-	bitChanged          // in the shard's list of changed sessions
-	bitPending          // captured by a checkpoint that has not written it yet
-	bitTouched          // seen is newer than any log entry
-	bitIndexed          // the index on disk lists the session under its user
-	bitBlind            // ended without having been loaded
-	bitRinged           // in the shard's ring
-
-	statusShift        = 16
-	statusMask  uint64 = 7 << statusShift
-	pinShift           = 32
-	pinOne      uint64 = 1 << pinShift
+	lockFree   uint32 = 0
+	lockHeld   uint32 = 1
+	lockQueued uint32 = 2 // beside lockHeld: extra.queue is not empty
 )
 
-// The status changes under the mutex.
+// The word.
+const (
+	bitPublished uint32 = 1 << iota // readers may have priv
+	bitVisited                      // used since the eviction hand last passed
+	bitChanged                      // in the shard's list of changed sessions
+	bitPending                      // captured by a checkpoint that has not written it yet
+	bitTouched                      // seen is newer than any log entry
+	bitIndexed                      // the index on disk lists the session under its user
+	bitBlind                        // ended without having been loaded
+	bitRinged                       // in the shard's ring
+
+	statusShift        = 8
+	statusMask  uint32 = 7 << statusShift
+	pinShift           = 11
+	pinOne      uint32 = 1 << pinShift
+	pinMost     uint32 = 1<<(32-pinShift) - 1
+)
+
+// The status changes under the latch.
 //
 //	loading → absent, live, ended, dead (the load failed)
 //	absent  → live (a creation), dead (nobody holds it)
@@ -94,7 +104,7 @@ const (
 //	ended   → live (a creation), absent (its end is in a checkpoint)
 //
 // Who finds an object dead looks the id up again.
-type status uint64
+type status uint32
 
 const (
 	loading status = iota << statusShift
@@ -104,7 +114,7 @@ const (
 	dead
 )
 
-func statusOf(word uint64) status { return status(word & statusMask) }
+func statusOf(word uint32) status { return status(word & statusMask) }
 
 func newSession(id string, st status) *session {
 	s := new(session)
@@ -114,7 +124,7 @@ func newSession(id string, st status) *session {
 	} else {
 		s.extra.Store(&extra{id: string(append([]byte(nil), id...))})
 	}
-	s.word.Store(uint64(st))
+	s.word.Store(uint32(st))
 	return s
 }
 
@@ -128,21 +138,32 @@ func (s *session) id() string {
 
 // isID compares the session's id.
 func (s *session) isID(id string) bool {
-	if n := int(s.name[0]); n != 0 {
-		return string(s.name[1:n]) == id
+	n := len(id)
+	if int(s.name[0]) != n+1 {
+		return s.isLongID(id)
 	}
-	return s.extra.Load().id == id
+	// By words that overlap, those of an id of the engine's making without a call.
+	if n < 8 {
+		return string(s.name[1:n+1]) == id
+	}
+	mine, other := unsafe.Pointer(&s.name[1]), unsafe.Pointer(unsafe.StringData(id))
+	mid, last := min(8, n-8), n-8
+	return *(*[8]byte)(mine) == *(*[8]byte)(other) &&
+		*(*[8]byte)(unsafe.Add(mine, mid)) == *(*[8]byte)(unsafe.Add(other, mid)) &&
+		*(*[8]byte)(unsafe.Add(mine, last)) == *(*[8]byte)(unsafe.Add(other, last))
 }
 
-// mark and unmark set and clear bits that the mutex guards.
-func (s *session) mark(bits uint64)   { s.word.Or(bits) }
-func (s *session) unmark(bits uint64) { s.word.And(^bits) }
+func (s *session) isLongID(id string) bool { return s.name[0] == 0 && s.extra.Load().id == id }
 
-// setStatus is called under the mutex.
+// mark and unmark set and clear bits that the latch guards.
+func (s *session) mark(bits uint32)   { s.word.Or(bits) }
+func (s *session) unmark(bits uint32) { s.word.And(^bits) }
+
+// setStatus is called under the latch.
 func (s *session) setStatus(st status) {
 	for {
 		w := s.word.Load()
-		if s.word.CompareAndSwap(w, w&^statusMask|uint64(st)) {
+		if s.word.CompareAndSwap(w, w&^statusMask|uint32(st)) {
 			return
 		}
 	}
@@ -182,6 +203,10 @@ func (s *session) pin() bool {
 		if statusOf(w) == dead {
 			return false
 		}
+		if w>>pinShift == pinMost { // two million callers hold it just now
+			runtime.Gosched()
+			continue
+		}
 		if s.word.CompareAndSwap(w, w+pinOne) {
 			return true
 		}
@@ -192,17 +217,7 @@ func (s *session) unpin() { s.word.Add(^(pinOne - 1)) }
 
 // tryLock takes the session lock if it is free and nobody waits for it. It does
 // not look at the status.
-func (s *session) tryLock() bool {
-	for {
-		w := s.word.Load()
-		if w&(bitLocked|bitQueued) != 0 {
-			return false
-		}
-		if s.word.CompareAndSwap(w, w|bitLocked|bitVisited) {
-			return true
-		}
-	}
-}
+func (s *session) tryLock() bool { return s.lk.CompareAndSwap(lockFree, lockHeld) }
 
 // lockSpins is how often a session lock is tried before its caller queues: a
 // callback often ends sooner than a goroutine can be parked and woken.
@@ -216,11 +231,11 @@ func (s *session) lock(ctx context.Context, e *Engine, sh *shard) error {
 	}
 	if e.spin {
 		for range lockSpins {
-			w := s.word.Load()
-			if w&bitQueued != 0 {
+			l := s.lk.Load()
+			if l&lockQueued != 0 {
 				break
 			}
-			if w&bitLocked == 0 && s.tryLock() {
+			if l == lockFree && s.tryLock() {
 				return nil
 			}
 		}
@@ -232,27 +247,10 @@ func (s *session) lock(ctx context.Context, e *Engine, sh *shard) error {
 		e.count.lockRefusals.Add(1)
 		return ErrBusy
 	}
-	if s.tryLock() {
+	me := &waiter{granted: make(chan struct{})}
+	if had := s.enqueueLocked(x, me); had {
 		sh.mu.Unlock()
 		return nil
-	}
-	me := &waiter{granted: make(chan struct{})}
-	x.queue = append(x.queue, me)
-	// The holder may have let go since: bitQueued makes it hand over only when it
-	// sees the bit, so whoever sets it looks at the lock in the same step.
-	for {
-		w := s.word.Load()
-		if w&bitLocked == 0 {
-			// Free: the first in the queue gets it, which need not be this call.
-			if s.word.CompareAndSwap(w, w|bitLocked|bitVisited) {
-				s.grantLocked(x)
-				break
-			}
-			continue
-		}
-		if s.word.CompareAndSwap(w, w|bitQueued) {
-			break
-		}
 	}
 	sh.mu.Unlock()
 
@@ -274,75 +272,102 @@ func (s *session) lock(ctx context.Context, e *Engine, sh *shard) error {
 		err = ErrBusy
 	}
 	sh.mu.Lock()
-	for i, q := range x.queue {
-		if q == me {
-			x.queue = append(x.queue[:i], x.queue[i+1:]...)
-			if len(x.queue) == 0 {
-				s.unmark(bitQueued)
-			}
-			sh.mu.Unlock()
-			if err == ErrBusy {
-				e.count.lockTimeouts.Add(1)
-			}
-			return err
-		}
-	}
-	// It was granted in the same moment: the lock is had.
+	left := s.leaveLocked(x, me)
 	sh.mu.Unlock()
-	if ctx.Err() != nil {
+	switch {
+	case left && err == ErrBusy:
+		e.count.lockTimeouts.Add(1)
+		return err
+	case left:
+		return err
+	case ctx.Err() != nil:
 		s.unlock(sh)
 		return err
 	}
-	return nil
+	return nil // it was granted in the same moment: the lock is had
+}
+
+// enqueueLocked puts a waiter into the queue, or takes the lock for it if that
+// has become free. Under the latch the queue is empty whenever the lock is free.
+func (s *session) enqueueLocked(x *extra, w *waiter) (had bool) {
+	for {
+		if s.tryLock() {
+			return true
+		}
+		// The holder may let go at any moment: it hands over only if it sees the mark.
+		if s.lk.Load()&lockQueued != 0 || s.lk.CompareAndSwap(lockHeld, lockHeld|lockQueued) {
+			x.queue = append(x.queue, w)
+			return false
+		}
+	}
+}
+
+// leaveLocked takes a waiter out of the queue; false if it has been granted the lock.
+func (s *session) leaveLocked(x *extra, w *waiter) bool {
+	i := slices.Index(x.queue, w)
+	if i < 0 {
+		return false
+	}
+	x.queue = slices.Delete(x.queue, i, i+1)
+	if len(x.queue) == 0 {
+		s.lk.Store(lockHeld)
+	}
+	return true
 }
 
 // grantLocked hands the lock, which is held, to the first waiter.
 func (s *session) grantLocked(x *extra) {
 	first := x.queue[0]
-	copy(x.queue, x.queue[1:])
-	x.queue[len(x.queue)-1] = nil
-	x.queue = x.queue[:len(x.queue)-1]
+	x.queue = slices.Delete(x.queue, 0, 1)
 	if len(x.queue) == 0 {
 		x.queue = nil
-		s.unmark(bitQueued)
-	} else {
-		s.mark(bitQueued)
+		s.lk.Store(lockHeld)
 	}
 	close(first.granted)
 }
 
 // unlock releases the session lock, or hands it to the next waiter.
 func (s *session) unlock(sh *shard) {
-	for {
-		w := s.word.Load()
-		if invariants.Enabled {
-			invariants.Assert(w&bitLocked != 0, "%q unlocked twice", s.id())
-		}
-		if w&bitQueued != 0 {
-			sh.mu.Lock()
-			if x := s.extra.Load(); len(x.queue) > 0 {
-				s.grantLocked(x)
-				sh.mu.Unlock()
-				return
-			}
-			s.unmark(bitQueued)
-			sh.mu.Unlock()
-			continue
-		}
-		if s.word.CompareAndSwap(w, w&^bitLocked) {
-			return
-		}
+	if s.lk.CompareAndSwap(lockHeld, lockFree) {
+		return
 	}
+	sh.mu.Lock()
+	s.unlockLocked()
+	sh.mu.Unlock()
+}
+
+// unlockLocked is unlock under the latch, where nobody joins or leaves the queue.
+func (s *session) unlockLocked() {
+	l := s.lk.Load()
+	if invariants.Enabled {
+		invariants.Assert(l&lockHeld != 0, "%q unlocked twice", s.id())
+	}
+	if l&lockQueued != 0 {
+		s.grantLocked(s.extra.Load())
+		return
+	}
+	s.lk.Store(lockFree)
+}
+
+// killLocked makes an object dead whose word, seen just now, has no pin, unless it is
+// locked or its word has changed.
+func (s *session) killLocked(seen uint32) bool {
+	if !s.tryLock() {
+		return false
+	}
+	killed := s.word.CompareAndSwap(seen, seen&^statusMask|uint32(dead))
+	s.unlockLocked() // nobody has queued: that takes the latch
+	return killed
 }
 
 // published returns the state if readers may have it, else nil, and the word.
 // The pointer is read on both sides of the word: it was the same all the time,
 // because a record that was replaced is never installed again, and installLocked clears the bit
 // before it stores the next pointer. So the bit is this record's.
-func (s *session) published() (*record, uint64) {
+func (s *session) published() (*record, uint32) {
 	r := s.priv.Load()
 	w := s.word.Load()
-	if w&(statusMask|bitPublished) != uint64(live)|bitPublished || s.priv.Load() != r {
+	if w&(statusMask|bitPublished) != uint32(live)|bitPublished || s.priv.Load() != r {
 		return nil, w
 	}
 	return r, w

@@ -1,7 +1,6 @@
 package sessile
 
 import (
-	"sync"
 	"sync/atomic"
 
 	"github.com/puzpuzpuz/xsync/v3"
@@ -21,7 +20,7 @@ type shard struct {
 
 	_ [64 - 16]byte // the mutex and what each commit touches: a cache line of their own
 
-	mu sync.Mutex
+	mu latch
 	// Guarded by mu. It is the last lock taken: nothing is locked, allocated
 	// in bulk or waited for under it.
 	cut        uint32 // number of buf
@@ -45,7 +44,7 @@ type shard struct {
 
 // sessionOverhead is the memory of a hot session beside its record: the object,
 // its map entry and bucket share, and its places in ring and front.
-const sessionOverhead = 64 + 16 + 32 + 10 + 8
+const sessionOverhead = 64 + 16 + 32 + 10 + 16
 
 func newShard(index int, epoch uint64) *shard {
 	return &shard{
@@ -193,6 +192,9 @@ const handStep = 256
 func (sh *shard) evict(e *Engine, most int64) (evicted int) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	if sh.sealed != nil {
+		return 0 // by a store that failed, perhaps: what it would give back is not known (invariant 8)
+	}
 	sh.compactLocked()
 	for looked := 0; looked < handStep && looked < len(sh.ring) && e.memory.Load() > most; looked++ {
 		if sh.hand >= len(sh.ring) {
@@ -205,18 +207,17 @@ func (sh *shard) evict(e *Engine, most int64) (evicted int) {
 		}
 		w := s.word.Load()
 		if w&bitVisited != 0 {
-			s.word.And(^bitVisited)
+			s.unmark(bitVisited)
 			continue
 		}
-		if statusOf(w) != live || w>>pinShift != 0 || w&(bitLocked|bitQueued|bitChanged|bitPending) != 0 {
+		if statusOf(w) != live || w>>pinShift != 0 || w&(bitChanged|bitPending) != 0 {
 			continue
 		}
 		if w&bitTouched != 0 {
 			sh.markChangedLocked(s) // its record has an older last-seen (invariant 7)
 			continue
 		}
-		// One step: it was clean, unlocked and unpinned, and is dead.
-		if !s.word.CompareAndSwap(w, w&^statusMask|uint64(dead)) {
+		if !s.killLocked(w) {
 			continue
 		}
 		if invariants.Enabled {

@@ -6,10 +6,12 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 	"weak"
@@ -51,6 +53,8 @@ type txnState struct {
 	durable bool
 	destroy bool
 	noTouch bool
+	tally   *tally  // nil: a processor's own
+	inPlace bool    // every change staged so far overwrites a value of its size
 	next    *record // the state to install, where the changes do not fit in place
 	staged  []change
 	arena   []byte // the bytes of staged values; only appended to, so borrowed values stay
@@ -58,7 +62,7 @@ type txnState struct {
 	slowSeen uint64 // gen at the watchdog's last look; the watchdog's
 	slowFor  int    // looks since
 
-	_ [24]byte
+	_ [8]byte
 }
 
 type txnMode uint8
@@ -70,46 +74,61 @@ const (
 	modeCreate         // it must not exist
 )
 
-// txnStates are the states of one kind of transaction. The free ones lie in a
-// sync.Pool: taking one that this processor used last costs no locked instruction.
-// What the pool lets go to the garbage collector leaves the register.
+// txnStates are the states of one kind of transaction. Each processor has one of its own; those
+// that begin while it is in use, because its transaction waits for something, come from a
+// sync.Pool. What the pool lets go to the garbage collector leaves the register.
 type txnStates struct {
 	e    *Engine
+	proc procStates
 	free sync.Pool
 
-	mu   sync.Mutex
-	all  []weak.Pointer[txnState]
-	gone uint64 // transactions of the states that are no more
-	most uint64 // the greatest number told
+	mu sync.Mutex
+	// Guarded by mu.
+	pooled map[*tally]struct{} // of the states of the pool
+	gone   uint64              // transactions of those that are no more
 }
 
-// take returns a free state. begin is to follow when its fields are set.
+// A tally is what the register keeps of a pooled state, and outlives it until its transactions are
+// counted as gone.
+type tally struct {
+	gen   atomic.Uint64 // the state's
+	state weak.Pointer[txnState]
+}
+
+func (p *txnStates) init(e *Engine) {
+	p.e = e
+	p.proc = newProcStates(e)
+	p.pooled = make(map[*tally]struct{})
+}
+
+// take returns a free state, whose new generation makes the handles of this use valid.
 func (p *txnStates) take() *txnState {
-	if st, ok := p.free.Get().(*txnState); ok {
+	if st := p.proc.take(); st != nil {
 		return st
 	}
-	return p.add()
-}
-
-func (p *txnStates) add() *txnState {
-	st := &txnState{e: p.e}
-	p.mu.Lock()
-	p.all = append(p.all, weak.Make(st))
-	p.mu.Unlock()
-	runtime.SetFinalizer(st, func(st *txnState) {
-		p.mu.Lock()
-		p.gone += st.gen.Load() / 2
-		p.all = slices.DeleteFunc(p.all, func(w weak.Pointer[txnState]) bool { return w.Value() == nil })
-		p.mu.Unlock()
-	})
+	st, ok := p.free.Get().(*txnState)
+	if !ok {
+		st = p.add()
+	}
+	st.gen.Store(st.gen.Own() + 1)
+	st.tally.gen.Store(st.gen.Own())
 	return st
 }
 
-// begin makes the handles of this use valid.
-func (st *txnState) begin() (gen uint64) {
-	gen = st.gen.Own() + 1
-	st.gen.Store(gen)
-	return gen
+func (p *txnStates) add() *txnState {
+	t := new(tally)
+	st := &txnState{e: p.e, tally: t}
+	t.state = weak.Make(st)
+	p.mu.Lock()
+	p.pooled[t] = struct{}{}
+	p.mu.Unlock()
+	runtime.AddCleanup(st, func(t *tally) {
+		p.mu.Lock()
+		delete(p.pooled, t)
+		p.gone += t.gen.Load() / 2
+		p.mu.Unlock()
+	}, t)
+	return st
 }
 
 // hold sets what a writing transaction begins with. Its session is locked.
@@ -117,7 +136,7 @@ func (st *txnState) hold(s *session, sh *shard, base *record, ctx context.Contex
 	st.s.Store(s)
 	st.place.Store(place)
 	st.sh, st.base, st.ctx = sh, base, ctx
-	st.seen, st.mode, st.locked = s.seen.Load(), mode, true
+	st.seen, st.mode, st.locked, st.inPlace = s.seen.Load(), mode, true, base != nil
 }
 
 // arenaKept is the largest staging memory that a state keeps between uses.
@@ -125,54 +144,60 @@ const arenaKept = 64 << 10
 
 // end frees the state. Handles on it are dead from here on.
 func (p *txnStates) end(st *txnState) {
-	if g := st.gen.Own(); g&1 != 0 {
-		st.gen.Store(g + 1)
-	}
-	st.s.Store(nil)
-	st.sh, st.base, st.ctx, st.next = nil, nil, nil, nil
-	if len(st.staged) > 0 {
+	st.next = nil
+	if n := len(st.staged); n > 0 {
 		for i := range st.staged {
-			st.staged[i].key, st.staged[i].value = "", nil
+			st.staged[i].key = ""
 		}
-		st.staged = st.staged[:0]
-		st.arena = st.arena[:0]
-		if cap(st.arena) > arenaKept || cap(st.staged) > 1024 {
+		st.staged, st.arena = st.staged[:0], st.arena[:0]
+		if cap(st.arena) > arenaKept || n > 1024 {
 			st.staged, st.arena = nil, nil
 		}
 	}
 	st.locked, st.durable, st.destroy, st.noTouch = false, false, false, false
-	p.free.Put(st)
+	p.release(st)
+}
+
+// release is end for a state that nothing was staged in.
+func (p *txnStates) release(st *txnState) {
+	st.base, st.ctx = nil, nil
+	t := st.tally
+	st.gen.Store(st.gen.Own() + 1) // last: from here on a processor's state may be another's
+	if t != nil {
+		t.gen.Store(st.gen.Own())
+		p.free.Put(st)
+	}
 }
 
 // each calls fn for every state there is.
 func (p *txnStates) each(fn func(*txnState)) {
-	p.mu.Lock()
-	all := slices.Clone(p.all)
-	p.mu.Unlock()
-	for _, w := range all {
-		if st := w.Value(); st != nil {
+	p.proc.each(fn)
+	for _, t := range p.tallies() {
+		if st := t.state.Value(); st != nil {
 			fn(st)
 		}
 	}
 }
 
+func (p *txnStates) tallies() []*tally {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Keys(p.pooled))
+}
+
 // begun returns how many transactions have begun, and how many run.
 func (p *txnStates) begun() (n uint64, running int64) {
+	count := func(gen uint64) {
+		n += (gen + 1) / 2
+		running += int64(gen & 1)
+	}
+	p.proc.each(func(st *txnState) { count(st.gen.Load()) })
 	p.mu.Lock()
-	n = p.gone
-	p.mu.Unlock()
-	p.each(func(st *txnState) {
-		g := st.gen.Load()
-		n += (g + 1) / 2
-		running += int64(g & 1)
-	})
-	// A state that has just left the register may not be in gone yet; a counter
-	// does not go back.
-	p.mu.Lock()
-	p.most = max(p.most, n)
-	n = p.most
-	p.mu.Unlock()
-	return n, running
+	defer p.mu.Unlock()
+	for t := range p.pooled {
+		count(t.gen.Load())
+	}
+	return n + p.gone, running
 }
 
 // placeOf returns the code address of a callback. Keeping it, and not the
@@ -312,7 +337,10 @@ func (t Txn) Set(key string, value []byte) error {
 
 // change returns the staged change of key, adding it in its place if there is none.
 func (st *txnState) change(key string) *change {
-	i, found := st.stagedAt(key)
+	i, found := 0, false
+	if len(st.staged) > 0 {
+		i, found = st.stagedAt(key)
+	}
 	switch n := len(st.staged); {
 	case found:
 		return &st.staged[i]
@@ -352,6 +380,7 @@ func (st *txnState) set(key string, value []byte) {
 // stage makes room for a value of n bytes.
 func (st *txnState) stage(key string, n int) *change {
 	c := st.change(key)
+	st.inPlace = st.inPlace && c.has && c.vlen == n && key[0] != 0
 	if cap(st.arena)-len(st.arena) < n {
 		// The values staged so far keep the old memory.
 		st.arena = make([]byte, 0, max(256, min(2*cap(st.arena), 1<<20), n))
@@ -378,6 +407,7 @@ func (t Txn) Delete(key string) error {
 func (st *txnState) del(key string) {
 	c := st.change(key)
 	c.value, c.del = nil, true
+	st.inPlace = false
 }
 
 // nextField returns the first field after the key, staged changes included.

@@ -99,8 +99,7 @@ func (e *Engine) cold(ctx context.Context, prefix []byte, idAt int) iter.Seq2[In
 				return len(ids) < listPage
 			})
 			if err != nil {
-				p.fail(err)
-				yield(Info{}, p.cause())
+				yield(Info{}, p.readFailed(err))
 				return
 			}
 			for _, id := range ids {

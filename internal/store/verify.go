@@ -36,7 +36,35 @@ func verifyLocked(dir string) error {
 		return err
 	}
 	defer unlock()
+	if err := dropUnbegun(dir); err != nil {
+		return err
+	}
 	return verify(dir)
+}
+
+// dropUnbegun removes the newest logs if Badger was killed between making and sizing them. Nothing was
+// ever in them, and Badger itself takes them for an error at each Open from then on.
+func dropUnbegun(dir string) error {
+	for _, pattern := range []string{"*.mem", "*.vlog"} {
+		paths, err := filepath.Glob(filepath.Join(dir, pattern)) // sorted, and so by age
+		if err != nil {
+			return err
+		}
+		if len(paths) == 0 {
+			continue
+		}
+		newest := paths[len(paths)-1]
+		info, err := os.Stat(newest)
+		if err != nil {
+			return err
+		}
+		if info.Size() == 0 {
+			if err := os.Remove(newest); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // verify returns ErrCorrupt if a file of the directory is not as Badger wrote it. A
