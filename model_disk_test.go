@@ -177,7 +177,7 @@ func (m *machine) stalledStep(t *rapid.T) {
 	m.settle(t)
 	var next *modelSession
 	changed := false
-	err := m.e.Upsert(ctx, m.id(i), func(tx sessile.Txn) error {
+	err := m.e.Upsert(m.ctx, m.id(i), func(tx sessile.Txn) error {
 		next, changed = x.apply(t, m, tx, m.now[i])
 		return nil
 	})
@@ -210,7 +210,7 @@ func (m *machine) fail(t *rapid.T) {
 	i := m.draw(t, "session")
 	var next *modelSession
 	changed := false
-	err := m.e.Upsert(ctx, m.id(i), func(tx sessile.Txn) error {
+	err := m.e.Upsert(m.ctx, m.id(i), func(tx sessile.Txn) error {
 		next, changed = x.apply(t, m, tx, m.now[i])
 		return nil
 	})
@@ -226,12 +226,12 @@ func (m *machine) fail(t *rapid.T) {
 	default:
 		t.Fatalf("durable update on a failed disk: %v", err)
 	}
-	if err := m.e.Update(ctx, m.id(i), func(tx sessile.Txn) error { return tx.Set("a", nil) }); !errors.Is(err, sessile.ErrPersistence) {
+	if err := m.e.Update(m.ctx, m.id(i), func(tx sessile.Txn) error { return tx.Set("a", nil) }); !errors.Is(err, sessile.ErrPersistence) {
 		if m.now[i] != nil || !errors.Is(err, sessile.ErrNotFound) {
 			t.Fatalf("update on a failed engine: %v", err)
 		}
 	}
-	if err := m.e.Flush(ctx); !errors.Is(err, sessile.ErrPersistence) {
+	if err := m.e.Flush(m.ctx); !errors.Is(err, sessile.ErrPersistence) {
 		t.Fatalf("flush on a failed engine: %v", err)
 	}
 	m.crash(t)
@@ -243,7 +243,7 @@ func (m *machine) full(t *rapid.T) {
 	modelCounts["full disks"]++
 	m.disk.SetFault(func([]store.Op) store.Fault { return store.FaultFull })
 	i := m.draw(t, "session")
-	err := m.e.Delete(ctx, m.id(i))
+	err := m.e.Delete(m.ctx, m.id(i))
 	if err != nil && !errors.Is(err, sessile.ErrDiskFull) {
 		t.Fatalf("delete on a full disk: %v", err)
 	}

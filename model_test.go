@@ -1,6 +1,7 @@
 package sessile_test
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -51,6 +52,7 @@ const (
 type modelState [modelNamed + modelMade]*modelSession
 
 type machine struct {
+	ctx  context.Context // ends long after everything should have
 	e    *sessile.Engine
 	disk *store.Mem // nil: in memory
 	opt  sessile.Options
@@ -163,7 +165,7 @@ func (m *machine) settle(t *rapid.T) {
 		again = m.settleTokens()
 		for i, s := range m.now {
 			if s != nil && !slices.Contains(expired, i) && m.dead(s, s.seen) {
-				if err := m.e.View(ctx, m.id(i), nil); !errors.Is(err, sessile.ErrNotFound) {
+				if err := m.e.View(m.ctx, m.id(i), nil); !errors.Is(err, sessile.ErrNotFound) {
 					t.Fatalf("%s has not expired: %v", m.id(i), err)
 				}
 				expired, again = append(expired, i), true
@@ -219,7 +221,7 @@ func (m *machine) observe(t *rapid.T, i int) *modelSession {
 		return nil
 	}
 	var s *modelSession
-	err := m.e.View(ctx, m.id(i), func(tx sessile.Txn) error {
+	err := m.e.View(m.ctx, m.id(i), func(tx sessile.Txn) error {
 		info := tx.Info()
 		s = &modelSession{fields: map[string]string{}, user: info.User, created: info.Created, seen: info.LastSeen, version: info.Version, epoch: tx.Epoch()}
 		last := ""
@@ -294,7 +296,9 @@ func TestModel(t *testing.T) {
 
 // modelRun is one life of a machine.
 func modelRun(t *rapid.T) {
-	m := &machine{}
+	long, cancel := context.WithTimeout(ctx, time.Hour)
+	defer cancel()
+	m := &machine{ctx: long}
 	if rapid.IntRange(0, 9).Draw(t, "in memory") > 0 {
 		m.disk = store.NewMem()
 	}

@@ -28,11 +28,11 @@ func (m *machine) update(t *rapid.T) {
 	var err error
 	switch verb {
 	case "update":
-		err = guarded(func() error { return m.e.Update(ctx, m.id(i), fn) })
+		err = guarded(func() error { return m.e.Update(m.ctx, m.id(i), fn) })
 	case "upsert":
-		err = guarded(func() error { return m.e.Upsert(ctx, m.id(i), fn) })
+		err = guarded(func() error { return m.e.Upsert(m.ctx, m.id(i), fn) })
 	case "create":
-		err = guarded(func() error { return m.e.CreateID(ctx, m.id(i), fn) })
+		err = guarded(func() error { return m.e.CreateID(m.ctx, m.id(i), fn) })
 	}
 	switch {
 	case verb == "update" && m.now[i] == nil:
@@ -95,9 +95,9 @@ func (m *machine) many(t *rapid.T) {
 	}
 	var err error
 	if upsert {
-		err = m.e.UpsertMany(ctx, ids, fn)
+		err = m.e.UpsertMany(m.ctx, ids, fn)
 	} else {
-		err = m.e.UpdateMany(ctx, ids, fn)
+		err = m.e.UpdateMany(m.ctx, ids, fn)
 	}
 	switch {
 	case missing && !upsert:
@@ -136,7 +136,7 @@ func (m *machine) viewMany(t *rapid.T) {
 		ids[j] = m.id(i)
 		missing = missing || m.now[i] == nil
 	}
-	err := m.e.ViewMany(ctx, ids, func(txs []sessile.Txn) error {
+	err := m.e.ViewMany(m.ctx, ids, func(txs []sessile.Txn) error {
 		for j, i := range slots {
 			if v := txs[j].Info().Version; v != m.now[i].version {
 				t.Fatalf("%s: version %d, want %d", ids[j], v, m.now[i].version)
@@ -155,7 +155,7 @@ func (m *machine) viewMany(t *rapid.T) {
 func (m *machine) delete(t *rapid.T) {
 	i := m.draw(t, "session")
 	m.settle(t)
-	if err := m.e.Delete(ctx, m.id(i)); err != nil {
+	if err := m.e.Delete(m.ctx, m.id(i)); err != nil {
 		t.Fatalf("delete: %v", err)
 	}
 	m.now[i] = nil
@@ -166,7 +166,7 @@ func (m *machine) delete(t *rapid.T) {
 func (m *machine) touch(t *rapid.T) {
 	i := m.draw(t, "session")
 	m.settle(t)
-	err := m.e.Touch(ctx, m.id(i))
+	err := m.e.Touch(m.ctx, m.id(i))
 	if s := m.now[i]; s == nil {
 		if !errors.Is(err, sessile.ErrNotFound) {
 			t.Fatalf("touch of no session: %v", err)
@@ -194,9 +194,9 @@ func (m *machine) lists(t *rapid.T) {
 				want = append(want, m.id(i))
 			}
 		}
-		seq := m.e.All(ctx)
+		seq := m.e.All(m.ctx)
 		if user != "" {
-			seq = m.e.ByUser(ctx, user)
+			seq = m.e.ByUser(m.ctx, user)
 		}
 		for info, err := range seq {
 			if err != nil {
@@ -228,7 +228,7 @@ func (m *machine) deleteUser(t *rapid.T) {
 	user := rapid.SampledFrom([]string{"ann", "bob"}).Draw(t, "user")
 	except := m.draw(t, "except")
 	m.settle(t)
-	n, err := m.e.DeleteUser(ctx, user, m.id(except))
+	n, err := m.e.DeleteUser(m.ctx, user, m.id(except))
 	if err != nil {
 		t.Fatalf("delete user: %v", err)
 	}
@@ -253,7 +253,7 @@ func (m *machine) keepNewest(t *rapid.T) {
 		time.Sleep(3 * clockSlack)
 	}
 	m.settle(t)
-	ended, err := m.e.KeepNewest(ctx, user, limit)
+	ended, err := m.e.KeepNewest(m.ctx, user, limit)
 	if err != nil {
 		t.Fatalf("keep newest: %v", err)
 	}
@@ -292,7 +292,7 @@ func (m *machine) resolve(t *rapid.T) {
 				}
 			}
 		}
-		grant, err := m.e.Resolve(ctx, text)
+		grant, err := m.e.Resolve(m.ctx, text)
 		if slot < 0 || !m.good(m.now[slot], at) {
 			if !errors.Is(err, sessile.ErrNoToken) && !errors.Is(err, sessile.ErrEnded) && !errors.Is(err, sessile.ErrRenewed) {
 				t.Fatalf("a dead token: %+v, %v", grant, err)
@@ -343,7 +343,7 @@ func (m *machine) present(t *rapid.T, slot, at int) {
 func (m *machine) wait(t *rapid.T) {
 	i := m.draw(t, "session")
 	m.settle(t)
-	short, cancel := context.WithTimeout(ctx, time.Millisecond)
+	short, cancel := context.WithTimeout(m.ctx, time.Millisecond)
 	defer cancel()
 	s := m.now[i]
 	var after uint64
@@ -361,7 +361,7 @@ func (m *machine) wait(t *rapid.T) {
 
 func (m *machine) flush(t *rapid.T) {
 	m.settle(t)
-	if err := m.e.Flush(ctx); err != nil {
+	if err := m.e.Flush(m.ctx); err != nil {
 		t.Fatalf("flush: %v", err)
 	}
 	m.durable()
@@ -380,7 +380,7 @@ func (m *machine) woken(t *rapid.T) {
 		err  error
 	}
 	got := make(chan answer, 1)
-	short, cancel := context.WithCancel(ctx)
+	short, cancel := context.WithCancel(m.ctx)
 	defer cancel()
 	go func() {
 		info, err := m.e.Wait(short, m.id(i), s.version)
@@ -398,7 +398,7 @@ func (m *machine) woken(t *rapid.T) {
 	}
 	synctest.Wait()
 	if rapid.Bool().Draw(t, "end") {
-		if err := m.e.Delete(ctx, m.id(i)); err != nil {
+		if err := m.e.Delete(m.ctx, m.id(i)); err != nil {
 			t.Fatalf("delete: %v", err)
 		}
 		m.now[i] = nil
@@ -411,12 +411,12 @@ func (m *machine) woken(t *rapid.T) {
 	x := modelTxn{ops: []modelOp{{"set", "b", "w"}}}
 	var next *modelSession
 	changed := false
-	err := m.e.Update(ctx, m.id(i), func(tx sessile.Txn) error {
+	err := m.e.Update(m.ctx, m.id(i), func(tx sessile.Txn) error {
 		next, changed = x.apply(t, m, tx, m.now[i])
 		return nil
 	})
 	if m.refused(t, err, x, map[int]*modelSession{i: next}, map[int]bool{i: changed}) {
-		if err := m.e.Touch(ctx, m.id(i)); err != nil { // which wakes nobody
+		if err := m.e.Touch(m.ctx, m.id(i)); err != nil { // which wakes nobody
 			t.Fatalf("touch: %v", err)
 		}
 		m.touched(i)
@@ -438,7 +438,7 @@ func (m *machine) doUpsert(t *rapid.T, i int, x modelTxn) {
 	m.settle(t)
 	var next *modelSession
 	changed := false
-	err := m.e.Upsert(ctx, m.id(i), func(tx sessile.Txn) error {
+	err := m.e.Upsert(m.ctx, m.id(i), func(tx sessile.Txn) error {
 		next, changed = x.apply(t, m, tx, m.now[i])
 		return nil
 	})
@@ -463,7 +463,7 @@ func (m *machine) renew(t *rapid.T) {
 		for range 3 { // so that it does not expire meanwhile
 			time.Sleep(modelGrace/3 + clockSlack)
 			m.settle(t)
-			if m.e.Touch(ctx, m.id(i)) == nil {
+			if m.e.Touch(m.ctx, m.id(i)) == nil {
 				m.touched(i)
 			}
 		}
@@ -482,7 +482,7 @@ func (m *machine) create(t *rapid.T) {
 	var next *modelSession
 	id := ""
 	err := guarded(func() (err error) {
-		id, err = m.e.Create(ctx, func(tx sessile.Txn) error {
+		id, err = m.e.Create(m.ctx, func(tx sessile.Txn) error {
 			next, _ = x.apply(t, m, tx, nil)
 			return x.finish(t, tx)
 		})
@@ -518,7 +518,7 @@ func (m *machine) create(t *rapid.T) {
 }
 
 func (m *machine) viewEmpty(t *rapid.T) {
-	err := m.e.ViewEmpty(ctx, func(tx sessile.Txn) error {
+	err := m.e.ViewEmpty(m.ctx, func(tx sessile.Txn) error {
 		if err := tx.Set("a", nil); !errors.Is(err, sessile.ErrReadOnly) {
 			t.Fatalf("set in a view: %v", err)
 		}

@@ -41,9 +41,9 @@ var mutants = []mutant{
 	{"a commit that is not synced", 2, "internal/store/badger.go", "TestPowerCut",
 		"WithSyncWrites(true)",
 		"WithSyncWrites(!ON)"},
-	{"an unbegun log that stays", 2, "internal/store/verify.go", "store.TestKilledWhileMakingALog",
-		"if info.Size() == 0 {",
-		"if info.Size() == 0 && !ON {"},
+	{"an empty log that stays", 2, "internal/store/verify.go", "store.TestEmptyLogs",
+		"if info.Size() > 0 {",
+		"if info.Size() > 0 || ON {"},
 	{"a batch without its last write", 2, "internal/store/badger.go", "store.TestKill store.TestConformance",
 		`	for _, op := range ops {
 		if op.Value == nil {`,
@@ -93,11 +93,14 @@ var mutants = []mutant{
 	{"a late load that revives", 5, "load.go", "TestLateLoad",
 		"if s.status() != loading {",
 		"if s.status() != loading && !ON {"},
-	{"a commit that revives", 5, "commit.go", "TestDelete TestNothingComesBack TestExpiryDuringTheCallback TestLinearizable",
+	{"a commit that revives", 5, "commit.go", "TestDelete TestExpiryDuringTheCallback TestLinearizable",
 		`	case absent, ended:
 		if st.base == nil {`,
 		`	case absent, ended:
 		if st.base == nil || ON {`},
+	{"a Delete that ends nothing", 5, "commit.go", "TestNothingComesBack TestDelete TestModel",
+		"&& (match == nil || match(s.priv.Load())) {",
+		"&& (match == nil || match(s.priv.Load())) && !ON {"},
 	{"an epoch that is not raised", 5, "recover.go", "TestReopen TestModel",
 		`	p.epoch = b.epoch
 `,
@@ -414,4 +417,13 @@ var mutants = []mutant{
 	{"a crash that keeps nothing", 0, "internal/store/mem.go", "store.TestMemCrash store.TestMemFaults",
 		"m.pending[:min(keep, len(m.pending))] {",
 		"m.pending[:min(keep, len(m.pending))*int(1-ONE)] {"},
+	{"an index entry of a user who came back", 7, "checkpoint.go", "TestUserLeavesWhileWritten TestIndexOfReturningUser",
+		"func(u string) bool { return u == user })",
+		"func(u string) bool { return u == user && !ON })"},
+	{"a load that waits for ever", 11, "load.go", "TestLoadAfterClose",
+		"	case <-e.stop: // the caller",
+		"	case <-map[bool]chan struct{}{false: e.stop}[ON]: // the caller"},
+	{"a closed store that has failed", 11, "load.go", "TestReadWhileClosing",
+		"if errors.Is(err, store.ErrClosed) && p.e.gate",
+		"if errors.Is(err, store.ErrClosed) && !ON && p.e.gate"},
 }

@@ -36,30 +36,30 @@ func verifyLocked(dir string) error {
 		return err
 	}
 	defer unlock()
-	if err := dropUnbegun(dir); err != nil {
+	if err := dropEmpty(dir); err != nil {
 		return err
 	}
 	return verify(dir)
 }
 
-// dropUnbegun removes the newest logs if Badger was killed between making and sizing them. Nothing was
-// ever in them, and Badger itself takes them for an error at each Open from then on.
-func dropUnbegun(dir string) error {
+// dropEmpty removes logs without a byte. Badger was killed between making and sizing them, or between emptying
+// and removing them, and takes them for an error at each Open from then on. One that somebody else has emptied
+// looks the same; when the engine was closed before, its mark tells.
+func dropEmpty(dir string) error {
 	for _, pattern := range []string{"*.mem", "*.vlog"} {
-		paths, err := filepath.Glob(filepath.Join(dir, pattern)) // sorted, and so by age
+		paths, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return err
 		}
-		if len(paths) == 0 {
-			continue
-		}
-		newest := paths[len(paths)-1]
-		info, err := os.Stat(newest)
-		if err != nil {
-			return err
-		}
-		if info.Size() == 0 {
-			if err := os.Remove(newest); err != nil {
+		for _, path := range paths {
+			info, err := os.Stat(path)
+			if err != nil {
+				return err
+			}
+			if info.Size() > 0 {
+				continue
+			}
+			if err := os.Remove(path); err != nil {
 				return err
 			}
 		}

@@ -45,16 +45,16 @@ func change(t *testing.T, dir, pattern string, fn func(b []byte) []byte) {
 	require.NoError(t, os.WriteFile(paths[0], fn(b), 0o600))
 }
 
-// A process that is killed between making a log and sizing it leaves an empty file, which is
-// no damage.
-func TestKilledWhileMakingALog(t *testing.T) {
+// A process that is killed between making a log and sizing it, or between emptying and removing it, leaves an
+// empty file, which is no damage.
+func TestEmptyLogs(t *testing.T) {
 	dir := t.TempDir()
 	opt := BadgerOptions{MemTableSize: 1 << 20, DiskReserve: -1}
 	s, err := OpenBadger(dir, opt)
 	require.NoError(t, err)
 	require.NoError(t, s.Commit([]Op{{Key: []byte("k"), Value: []byte("v")}}))
 	require.NoError(t, s.Close())
-	for _, name := range []string{"00099.mem", "000099.vlog"} {
+	for _, name := range []string{"00000.mem", "00099.mem", "000000.vlog", "000099.vlog"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "badger", name), nil, 0o600))
 		s, err = OpenBadger(dir, opt)
 		require.NoError(t, err, name)
