@@ -15,7 +15,7 @@ import (
 // A checkpoint moves the changed sessions' states from the log to their records:
 //
 //	cut G_lo    with the lists of sessions changed since the last checkpoint
-//	capture     a batch of them, each under the mutex of its shard
+//	capture     a batch of them, each under the latch of its shard
 //	cut G_hi    and wait until it is durable: a record must not be newer than the log
 //	write       the batch, each record with its index entries in one transaction
 //	...         until the lists are done

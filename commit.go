@@ -14,16 +14,16 @@ import (
 //
 //	prepare  under the session lock: locate the changes, check the limits, build
 //	         the next state if they do not fit in place
-//	mutex    of every shard concerned, in order
+//	latch    of every shard concerned, in order
 //	check    that no session has ended or expired since, and the seal (nothing is
 //	         applied then)
 //	log      give each session its version and append its delta; mark it changed.
 //	         From here on the commit stands.
 //	apply    put the new state in place
-//	release  mutexes, then session locks
+//	release  latches, then session locks
 //
 // So a commit is visible only once it is in the log, and a cut of the log, which
-// takes all those mutexes, has either all of it or nothing (invariants 1 and 4).
+// takes all those latches, has either all of it or nothing (invariants 1 and 4).
 
 // changes reports whether anything is staged that makes a new version.
 func (st *txnState) changes() bool {
@@ -504,7 +504,7 @@ func (e *Engine) endedLocked(s *session, reason Reason) {
 }
 
 // end ends the session of an id for a reason, if it is live and match (nil:
-// any) agrees, seen under the mutex. A nil outcome.wait with a nil error means that
+// any) agrees, seen under the latch. A nil outcome.wait with a nil error means that
 // there is nothing to wait for. The session ends also when its record cannot be read.
 func (e *Engine) end(ctx context.Context, id string, reason Reason, match func(*record) bool) (out outcome, err error) {
 	err = e.onSession(ctx, id, func(sh *shard, s *session) error {

@@ -501,7 +501,7 @@ func (e *Engine) Touch(ctx context.Context, id string) error {
 	})
 }
 
-// onSession calls fn with the session, loaded, under the mutex of its shard. fn takes no
+// onSession calls fn with the session, loaded, under the latch of its shard. fn takes no
 // time and calls no user code.
 func (e *Engine) onSession(ctx context.Context, id string, fn func(*shard, *session) error) error {
 	h := e.hash(id)

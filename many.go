@@ -290,7 +290,7 @@ func (m *many) commitLocked(writers []*txnState, durable bool) (out outcome, err
 	return out, nil
 }
 
-// lockShards takes the mutexes of the shards, each once and in order, and
+// lockShards takes the latches of the shards, each once and in order, and
 // returns those it took.
 func lockShards(shards []*shard) []*shard {
 	slices.SortFunc(shards, func(a, b *shard) int { return a.index - b.index })

@@ -224,9 +224,9 @@ func outOfRange(field string, value any) error {
 	return fmt.Errorf("sessile: Options.%s out of range: %v", field, value)
 }
 
-// shardCount is a power of two, large enough that the shards' mutexes are
+// shardCount is a power of two, large enough that the shards' latches are
 // seldom contended, and small enough that the heads of shards and maps stay in the
-// first-level cache and that a cut, which takes all the mutexes, costs a few microseconds.
+// first-level cache and that a cut, which takes all the latches, costs a few microseconds.
 func shardCount() int {
 	n := 16
 	for n < 8*runtime.GOMAXPROCS(0) {

@@ -25,8 +25,8 @@ import (
 //
 // # Groups
 //
-// A cut takes the mutexes of all shards, swaps their buffers and lets go. A commit
-// appends under those same mutexes, all of them at once if it spans shards, so a group
+// A cut takes the latches of all shards, swaps their buffers and lets go. A commit
+// appends under those same latches, all of them at once if it spans shards, so a group
 // is a prefix of the history with whole commits in it (invariants 1 and 4).
 // One group is written at a time and the next fills meanwhile: that is the group
 // commit. A group is written at once when someone waits for it and no other is
@@ -51,7 +51,7 @@ type persister struct {
 	epoch uint64
 	limit store.Limits
 
-	// The group that is filling. Written under the mutexes of all shards, so that
+	// The group that is filling. Written under the latches of all shards, so that
 	// any one of them suffices to read it.
 	open *group
 

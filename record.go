@@ -24,14 +24,14 @@ import (
 // that the common session without them pays nothing.
 //
 // A record that was published is immutable. Any other one that is reached through
-// session.priv is changed in place, under the mutex, by the commit of the holder
+// session.priv is changed in place, under the latch, by the commit of the holder
 // of the session lock.
 type record struct {
 	version uint64
 	created int64  // engine time, in ms
 	used    uint32 // bytes of fields
 	room    uint32 // bytes there are for fields
-	saved   uint32 // last-seen as last logged, in s after created; guarded by the mutex
+	saved   uint32 // last-seen as last logged, in s after created; guarded by the latch
 	flags   uint16
 	fields  uint16 // number of fields
 }
@@ -233,7 +233,7 @@ func merge(base *record, changes []change) *record {
 	r := newRecord(used)
 	var d []byte
 	if base != nil {
-		// saved is left out: it is the mutex's, which the caller does not hold.
+		// saved is left out: it is the latch's, which the caller does not hold.
 		r.version, r.created = base.version, base.created
 		d = base.data()
 	}

@@ -18,7 +18,7 @@ type shard struct {
 	sessions *xsync.MapOf[uint64, *session]
 	index    int // its place among the shards
 
-	_ [64 - 16]byte // the mutex and what each commit touches: a cache line of their own
+	_ [64 - 16]byte // the latch and what each commit touches: a cache line of their own
 
 	mu latch
 	// Guarded by mu. It is the last lock taken: nothing is locked, allocated
@@ -249,7 +249,7 @@ func (sh *shard) markChangedLocked(s *session) {
 }
 
 // counts are the engine's numbers of sessions, hot and cold. They change under
-// the mutex of the session's shard, so that a cut captures them exactly.
+// the latch of the session's shard, so that a cut captures them exactly.
 type counts struct {
 	sessions  atomic.Int64
 	anonymous atomic.Int64

@@ -230,7 +230,7 @@ func (n *notifier) backlog() int {
 	return len(n.queue)
 }
 
-// push queues the news of an end. It is called under a shard's mutex.
+// push queues the news of an end. It is called under a shard's latch.
 func (n *notifier) push(e *Engine, end ending) {
 	if e.opt.OnEnd == nil {
 		return

@@ -314,7 +314,7 @@ func (e *Engine) present(ctx context.Context, s *session, hash [sha256.Size]byte
 }
 
 // endedTokens remembers the tokens of sessions that ended within the last
-// minute, so that Resolve can say so. Its mutex is taken last, like a shard's.
+// minute, so that Resolve can say so. Its mutex is taken last, under a shard's latch too.
 type endedTokens struct {
 	mu sync.Mutex
 	// Guarded by mu.
