@@ -1,18 +1,15 @@
 package sessile_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/sessile-go/sessile"
-	"github.com/sessile-go/sessile/internal/store"
 	"github.com/stretchr/testify/require"
 )
 
@@ -267,36 +264,4 @@ func TestTokenRollback(t *testing.T) {
 	require.ErrorIs(t, err, sessile.ErrNoToken)
 	_, err = e.Resolve(ctx, good)
 	require.NoError(t, err)
-}
-
-// A session that leaves its user while a checkpoint writes it under that user leaves no entry
-// of the index behind.
-func TestUserLeavesWhileWritten(t *testing.T) {
-	opt := sessile.Options{Dir: t.TempDir(), CheckpointInterval: time.Hour}
-	e, f := openFaulty(t, opt)
-	bind := func(user string) {
-		require.NoError(t, e.Upsert(ctx, "a", func(tx sessile.Txn) error { return tx.SetUser(user) }))
-	}
-	bind("ann")
-	sessile.Checkpoint(e)
-	bind("bob")
-	bind("ann")
-	ended := make(chan error, 1)
-	var once sync.Once
-	before := func(ops []store.Op) {
-		if ops[0].Key[0] == 'r' {
-			once.Do(func() {
-				gone, cancel := context.WithCancel(ctx)
-				cancel()
-				ended <- e.Delete(gone, "a")
-			})
-		}
-	}
-	f.before.Store(&before)
-	sessile.Checkpoint(e)
-	require.ErrorIs(t, <-ended, sessile.ErrDurabilityUnknown)
-	require.NoError(t, e.Close())
-
-	e = open(t, opt)
-	require.NoError(t, sessile.CheckDisk(e))
 }
