@@ -156,7 +156,9 @@ func linearRound(t *testing.T, c *campaign, seed int64) {
 	for _, set := range run.sets {
 		c.add("operations", int64(len(set.ops)))
 		c.add("histories", 1)
-		run.check(set, seed)
+		if run.check(set, seed); t.Failed() {
+			break
+		}
 	}
 	c.add("evictions", int64(stats.Evictions))
 	c.add("loads", int64(stats.Loads))
@@ -276,7 +278,7 @@ func (run *linearRun) lookAgain(seed int64) {
 // check looks for an order of the set's operations. A history without one is saved as a picture.
 func (run *linearRun) check(set *linearSet, seed int64) {
 	t := run.t
-	result, info := porcupine.CheckOperationsVerbose(linearModel, set.ops, time.Minute)
+	result, info := porcupine.CheckOperationsVerbose(linearModel, set.ops, 30*time.Second)
 	if result == porcupine.Ok {
 		return
 	}

@@ -60,7 +60,7 @@ func TestMutants(t *testing.T) {
 					}
 				}
 			}
-			out, err := runMutant(binaries[prefix], "none", prefix, strings.Join(tests, "|"), "-test.short")
+			out, err := runMutant(binaries[prefix], "none", prefix, strings.Join(tests, "|"), "-test.short", "-test.timeout=9m")
 			require.NoError(t, err, "%s", out)
 		}
 	})
@@ -172,7 +172,7 @@ func requireAllNamed(t *testing.T, binaries map[string]string) {
 }
 
 func runMutant(binary, mutant, prefix, tests string, args ...string) (string, error) {
-	args = append(args, "-test.run=^("+tests+")$", "-test.v", "-test.timeout=100s")
+	args = append([]string{"-test.run=^(" + tests + ")$", "-test.v", "-test.timeout=3m"}, args...)
 	if prefix == "" {
 		args = append(args, "-rapid.checks=1000", "-rapid.nofailfile", "-rapid.shrinktime=0s")
 	}
