@@ -150,7 +150,7 @@ func TestPowerCut(t *testing.T) {
 // The disk dies under a process, which goes on: it hears of it as an error of the store, or, where
 // Badger has a mapped file in hand just then, is ended by the kernel. What it had been told before holds.
 func TestDyingDisk(t *testing.T) {
-	c := newCampaign(t, 3, "dead disks", "ended by the kernel", "steps", "acknowledgements", "ends among them")
+	c := newCampaign(t, 3, "dead disks", "ended by the kernel", "before it was ready", "steps", "acknowledgements", "ends among them")
 	d := newLoopDisk(t, 1<<30)
 	child := crash{dir: filepath.Join(d.dir, "data"), end: func(*os.Process) {
 		if err := d.cut(); err != nil {
