@@ -255,6 +255,9 @@ var mutants = []mutant{
 			p.e.room.shut(p.e, gateFull)
 		}
 `},
+	{"changed sessions without a bound", 9, "persist.go", "TestChangedSessionsAreBounded",
+		"dirty >= p.dirtyCap() {",
+		"dirty >= p.dirtyCap() && !ON {"},
 	{"memory without a bound", 9, "commit.go", "TestMaxMemoryInMemory",
 		"if e.persist == nil && grows > 0 &&",
 		"if !ON && e.persist == nil && grows > 0 &&"},
@@ -275,6 +278,33 @@ var mutants = []mutant{
 	}
 	st, ok := p.free.Get().(*txnState)
 	if !ok || ON {`},
+	{"a latch whose waiters sleep in line", 11, "latch.go", "TestLatchInABubble",
+		`			l.line.Unlock()
+			time.Sleep(latchSleep)
+			l.line.Lock()`,
+		`			if !ON {
+				l.line.Unlock()
+			}
+			time.Sleep(latchSleep)
+			if !ON {
+				l.line.Lock()
+			}`},
+	{"an expiry after the final cut", 11, "commit.go", "TestExpiryWhileClosing",
+		`	if sh.sealed == ErrClosed {
+		return true`,
+		`	if sh.sealed == ErrClosed && !ON {
+		return true`},
+	{"a pin too many", 9, "engine.go", "TestMorePinsThanThereAre",
+		"if !s.tryPin() {",
+		"if !ON && !s.tryPin() {"},
+	{"an object that nobody loads", 5, "commit.go", "TestDeleteDamagedWhileViewed",
+		`		sh.mu.Lock()
+		s := sh.find(h, id)`,
+		`		if ON {
+			sh.findOrAdd(h, id, newSession(id, loading))
+		}
+		sh.mu.Lock()
+		s := sh.find(h, id)`},
 	{"a commit after an error", 10, "engine.go", "TestRollback TestTokenRollback TestCreate TestModel TestLinearizable",
 		"if err := fn(Txn{st, gen}); err != nil {",
 		"if err := fn(Txn{st, gen}); err != nil && !ON {"},
