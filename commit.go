@@ -431,6 +431,9 @@ func (e *Engine) expireLocked(sh *shard, s *session) bool {
 	if !s.priv.Load().expired(s.seen.Load(), e.clock.now(), &e.life) {
 		return false
 	}
+	if sh.sealed == ErrClosed {
+		return true // too late to be saved: its end is the next life's to count and to tell
+	}
 	for _, end := range e.endLocked(sh, s, ReasonExpired).ends {
 		e.ends.push(e, end)
 	}
@@ -554,8 +557,14 @@ func (e *Engine) endBlind(id string, cause error) (out outcome, err error) {
 	h := e.hash(id)
 	sh := e.shardOf(h)
 	for {
-		s, _ := sh.findOrAdd(h, id, newSession(id, loading))
+		// Added under the latch, so that nobody takes it for one that is being loaded.
 		sh.mu.Lock()
+		s := sh.find(h, id)
+		if s == nil && sh.sealed == ErrClosed {
+			sh.mu.Unlock()
+			return outcome{}, ErrClosed
+		}
+		s, _ = sh.findOrAdd(h, id, newSession(id, loading))
 		switch s.status() {
 		case dead:
 			sh.mu.Unlock()

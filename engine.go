@@ -541,7 +541,8 @@ func (e *Engine) onSession(ctx context.Context, id string, fn func(*shard, *sess
 // commits nothing. Delete returns when the end is on disk; nil also if there was
 // no session, once the ends of earlier calls are on disk. With
 // ErrDurabilityUnknown or ErrPersistence the session has ended all the same, but may
-// be back after a crash. With ErrClosed it has not ended: the engine was closing, and no end could be saved any more.
+// be back after a crash. With ErrClosed, and not ErrDurabilityUnknown, it has not ended: the engine was closing,
+// and no end could be saved any more.
 func (e *Engine) Delete(ctx context.Context, id string) error {
 	ctx = background(ctx)
 	if err := checkID(id); err != nil {
@@ -558,7 +559,8 @@ func (e *Engine) Delete(ctx context.Context, id string) error {
 }
 
 // Wait returns when the session's version is greater than after, with its Info
-// then. It returns ErrNotFound when the session ends, or has ended. It does not touch the session.
+// then. It returns ErrNotFound when the session ends, or has ended, and ErrBusy when two million calls hold it. It does not
+// touch the session.
 func (e *Engine) Wait(ctx context.Context, id string, after uint64) (Info, error) {
 	ctx = background(ctx)
 	if err := checkID(id); err != nil {
@@ -586,8 +588,10 @@ func (e *Engine) Wait(ctx context.Context, id string, after uint64) (Info, error
 			if x.watch == nil {
 				x.watch = make(chan struct{})
 			}
+			if !s.tryPin() {
+				return named(ErrBusy, id)
+			}
 			changed, held, of = x.watch, s, sh
-			s.pin()
 			return nil
 		})
 		if err != nil || changed == nil {

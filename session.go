@@ -213,6 +213,19 @@ func (s *session) pin() bool {
 	}
 }
 
+// tryPin is pin where nothing may be waited for, under the latch.
+func (s *session) tryPin() bool {
+	for {
+		w := s.word.Load()
+		if statusOf(w) == dead || w>>pinShift == pinMost {
+			return false
+		}
+		if s.word.CompareAndSwap(w, w+pinOne) {
+			return true
+		}
+	}
+}
+
 func (s *session) unpin() { s.word.Add(^(pinOne - 1)) }
 
 // tryLock takes the session lock if it is free and nobody waits for it. It does

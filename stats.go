@@ -16,7 +16,7 @@ type Stats struct {
 	Bytes      int64 // memory of hot sessions
 	DirtyBytes int64 // memory of dirty sessions, about; they cannot be evicted
 
-	Updates     uint64 // writing transactions begun, the Many forms counted once
+	Updates     uint64 // writing transactions begun, one for each session of the Many forms
 	Views       uint64 // reading transactions begun
 	Commits     uint64 // new versions, ends included
 	Running     int64  // callbacks running now
