@@ -302,7 +302,7 @@ func putBallast(t *testing.T, dir string, left int64) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, file.Close()) }()
 	block := make([]byte, 1<<20)
-	for n := int64(st.Bavail)*st.Bsize - left; n > 0; n -= int64(len(block)) {
+	for n := int64(st.Bavail)*int64(st.Bsize) - left; n > 0; n -= int64(len(block)) {
 		_, err := file.Write(block)
 		require.NoError(t, err)
 	}

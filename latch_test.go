@@ -24,12 +24,13 @@ func TestLatchInABubble(t *testing.T) {
 			var l latch
 			l.Lock()
 			var waiting sync.WaitGroup
-			var came atomic.Int32
+			var came, had atomic.Int32
 			for range 2 {
 				waiting.Go(func() {
 					came.Add(1)
 					l.Lock()
-					l.Unlock() //nolint:staticcheck // it was had, which is all
+					had.Add(1)
+					l.Unlock()
 				})
 			}
 			for came.Load() < 2 {
@@ -40,6 +41,7 @@ func TestLatchInABubble(t *testing.T) {
 			}
 			l.Unlock()
 			waiting.Wait()
+			require.EqualValues(t, 2, had.Load())
 		})
 	}()
 	select {
