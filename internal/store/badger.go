@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	badger "github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -106,7 +107,7 @@ func OpenBadger(dir string, opt BadgerOptions) (Store, error) {
 		WithValueLogFileSize(16 << 20).
 		WithCompactL0OnClose(false).
 		WithLogger(badgerLogger{opt.Logger})
-	s.db, err = openManaged(o)
+	s.db, err = watched(func() (*badger.DB, error) { return openManaged(o) }, s.writable, openProbe)
 	if err != nil {
 		return nil, openError(err)
 	}
@@ -119,6 +120,41 @@ func OpenBadger(dir string, opt BadgerOptions) (Store, error) {
 		Value: int(min(valueThreshold, s.db.MaxBatchSize())) - 4096,
 	}
 	return s, nil
+}
+
+// openProbe is how often the disk is looked at while Badger opens.
+const openProbe = 2 * time.Second
+
+// watched opens a store, and gives it up when the disk dies meanwhile: Badger, which cannot write down what its
+// logs held, tries again for ever. Its goroutines, and the lock of the directory, then stay until the process ends.
+func watched(open func() (*badger.DB, error), alive func() error, every time.Duration) (*badger.DB, error) {
+	type result struct {
+		db  *badger.DB
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		db, err := open()
+		done <- result{db, err}
+	}()
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for sick := error(nil); ; {
+		select {
+		case r := <-done:
+			return r.db, r.err
+		case <-ticker.C:
+		}
+		if sick != nil { // it had until the next look to say so itself
+			go func() {
+				if r := <-done; r.err == nil {
+					_ = r.db.Close()
+				}
+			}()
+			return nil, fmt.Errorf("the disk died while Badger opened: %w", sick)
+		}
+		sick = alive()
+	}
 }
 
 // openManaged turns the panics that damaged files cause into errors.

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	badger "github.com/dgraph-io/badger/v4"
 	"github.com/stretchr/testify/require"
 )
 
@@ -163,4 +164,17 @@ func TestDamagedFiles(t *testing.T) {
 			require.NoError(t, s.Close())
 		}
 	}
+}
+
+// A disk that dies while Badger opens, which then tries for ever, ends in an error.
+func TestDiskDiesWhileOpening(t *testing.T) {
+	stuck := make(chan struct{})
+	defer close(stuck)
+	cause := errors.New("input/output error")
+	db, err := watched(func() (*badger.DB, error) { <-stuck; return nil, cause }, func() error { return cause }, time.Millisecond)
+	require.ErrorIs(t, err, cause)
+	require.Nil(t, db)
+	db, err = watched(func() (*badger.DB, error) { return nil, nil }, func() error { return cause }, time.Hour)
+	require.NoError(t, err)
+	require.Nil(t, db)
 }
