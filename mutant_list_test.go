@@ -96,7 +96,7 @@ var mutants = []mutant{
 	{"a late load that revives", 5, "load.go", "TestLateLoad",
 		"if s.status() != loading {",
 		"if s.status() != loading && !ON {"},
-	{"a commit that revives", 5, "commit.go", "TestDelete TestExpiryDuringTheCallback TestLinearizable",
+	{"a commit that revives", 5, "commit.go", "TestDelete TestExpiryDuringTheCallback",
 		`	case absent, ended:
 		if st.base == nil {`,
 		`	case absent, ended:
@@ -311,7 +311,7 @@ var mutants = []mutant{
 	{"a commit after an error", 10, "engine.go", "TestRollback TestTokenRollback TestCreate TestModel TestLinearizable",
 		"if err := fn(Txn{st, gen}); err != nil {",
 		"if err := fn(Txn{st, gen}); err != nil && !ON {"},
-	{"a Close without the final checkpoint", 11, "shutdown.go", "TestModel TestLinearizable",
+	{"a Close without the final checkpoint", 11, "shutdown.go", "TestModel",
 		"if p.checkpoint(ErrClosed) {",
 		"if ON || p.checkpoint(ErrClosed) {"},
 	{"a Close that does not wait", 11, "shutdown.go", "TestClose",
