@@ -3,7 +3,6 @@ package sessile
 import (
 	"runtime"
 	"sync"
-	"time"
 )
 
 // A latch is a mutex for what takes nanoseconds. Beside a [sync.Mutex] its release is a plain
@@ -24,13 +23,10 @@ func (l *latch) Lock() {
 // Unlock releases it.
 func (l *latch) Unlock() { l.held.Store(0) }
 
-// How long a waiter tries before it lets other goroutines run, and before it sleeps: the
-// holder was then taken off its processor.
-const (
-	latchSpins  = 100
-	latchYields = 100
-	latchSleep  = 20 * time.Microsecond
-)
+// latchSpins is how often a waiter tries before it lets other goroutines run between tries. It never
+// sleeps: in a synctest bubble that would be taken for having nothing left to do, and elsewhere the holder is
+// off its processor for a moment at most.
+const latchSpins = 100
 
 func (l *latch) wait() {
 	l.line.Lock()
@@ -39,15 +35,8 @@ func (l *latch) wait() {
 		if l.held.Load() == 0 && l.held.CompareAndSwap(0, 1) {
 			return
 		}
-		switch {
-		case i < latchSpins:
-		case i < latchSpins+latchYields:
+		if i >= latchSpins {
 			runtime.Gosched()
-		default:
-			// Not with the line held: in a synctest bubble time stands still while anyone waits for a mutex.
-			l.line.Unlock()
-			time.Sleep(latchSleep)
-			l.line.Lock()
 		}
 	}
 }

@@ -14,8 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Waiters of a latch whose holder is off its processor for long sleep, and in a bubble time must
-// be able to pass meanwhile: nobody may wait for a mutex then.
+// Waiters of a latch whose holder is off its processor for long get it, in a bubble too.
 func TestLatchInABubble(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
@@ -36,7 +35,7 @@ func TestLatchInABubble(t *testing.T) {
 			for came.Load() < 2 {
 				runtime.Gosched()
 			}
-			for range 1_000_000 { // longer than they spin and yield
+			for range 1_000_000 { // longer than they spin
 				runtime.Gosched()
 			}
 			l.Unlock()
