@@ -26,32 +26,6 @@ func (d *discard) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 func (d *discard) ReadFrom(r io.Reader) (int64, error) { return io.Copy(io.Discard, r) }
 func (d *discard) CloseNotify() <-chan bool            { return nil }
 
-// What a request that only reads its session allocates beyond the handler's own.
-func TestAllocations(t *testing.T) {
-	e := openEngine(t, sessile.Options{})
-	m, err := sessionhttp.New(e, sessionhttp.Options{})
-	require.NoError(t, err)
-	c, err := m.Issue(ctx, "ann", increment)
-	require.NoError(t, err)
-	body := []byte("hello")
-	allocations := func(h http.Handler) float64 {
-		r, w := httptest.NewRequest("GET", "/", nil), &discard{http.Header{}}
-		r.AddCookie(c)
-		return testing.AllocsPerRun(1000, func() { h.ServeHTTP(w, r) })
-	}
-	require.Zero(t, allocations(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(body) })))
-	require.LessOrEqual(t, allocations(m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = w.Write(body)
-	}))), 2.0, "the session is not used")
-	view := func(tx sessile.Txn) error { _, err := counter.Get(tx); return err }
-	require.LessOrEqual(t, allocations(m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := sessionhttp.From(r).View(r.Context(), view); err != nil {
-			t.Error(err)
-		}
-		_, _ = w.Write(body)
-	}))), 3.0, "it is read")
-}
-
 // BenchmarkHandler is what the middleware adds to a request: nothing used, the session read, and changed.
 func BenchmarkHandler(b *testing.B) {
 	e := openEngine(b, sessile.Options{})
