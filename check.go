@@ -57,14 +57,14 @@ func (e *Engine) check() error {
 				if w&bitPublished != 0 && r == nil {
 					bad("%q: published without a state", s.id())
 				}
-				if (listed[s] > 0) != (w&bitChanged != 0) || listed[s] > 1 {
+				if w&bitChanged != 0 && listed[s] == 0 {
 					bad("%q: %d times in the changed list, mark %v", s.id(), listed[s], w&bitChanged != 0)
 				}
 				if ring[s] != (w&bitRinged != 0) {
 					bad("%q: in the ring %v, mark %v", s.id(), ring[s], w&bitRinged != 0)
 				}
 				if w&bitRinged != 0 {
-					memory += sessionOverhead + int64(r.size())
+					memory += s.footprint()
 				}
 				if w&(bitChanged|bitPending) != 0 {
 					dirty += sessionOverhead + int64(r.size())

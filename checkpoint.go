@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sessile-go/sessile/internal/invariants"
 	"github.com/sessile-go/sessile/internal/seal"
 	"github.com/sessile-go/sessile/internal/store"
 )
@@ -176,11 +175,18 @@ func (p *persister) capture(b *batch, sh *shard, s *session) {
 	var user string
 	indexed := true
 	sh.mu.Lock()
+	if s.status() == dead {
+		s = sh.find(p.e.hash(s.id()), s.id()) // it has moved since, and the object in its place has all its changes
+	}
+	if s == nil || s.word.Load()&(bitChanged|bitPending) != bitChanged {
+		sh.mu.Unlock() // captured already; if it has changed since, it is in the next list
+		return
+	}
+	c.s = s
 	w := s.word.Load()
 	switch statusOf(w) {
 	case live:
 		r := s.priv.Load()
-		invariants.Assert(w&bitChanged != 0 && w&bitPending == 0, "%q captured with marks %x", s.id(), w)
 		version = r.version
 		plain = r.appendDisk(make([]byte, 0, recordDiskHead+int(r.used)), s.seen.Load())
 		if w&bitTouched != 0 {
@@ -300,7 +306,7 @@ func (p *persister) written(items []captured) {
 		if x := s.extra.Load(); x != nil {
 			x.users = slices.DeleteFunc(x.users, func(u string) bool { return slices.Contains(c.users, u) })
 		}
-		clean := w&bitChanged == 0
+		clean := w&bitChanged == 0 && statusOf(w) != dead // moved: what took its place is in the next list
 		if clean {
 			size := int64(sessionOverhead)
 			if r := s.priv.Load(); r != nil {

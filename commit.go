@@ -41,21 +41,23 @@ func (st *txnState) changes() bool {
 // prepare checks the limits and builds the next state where the changes do not
 // fit in place.
 func (st *txnState) prepare(e *Engine) error {
-	if st.base != nil && fits(st.staged) && !st.stagesUser() {
+	published := st.s.Own().word.Load()&bitPublished != 0
+	if st.base != nil && !published && fits(st.staged) && !st.stagesUser() {
 		return nil
 	}
-	used, fields := 0, 0
-	if st.base != nil {
-		used, fields = int(st.base.used), int(st.base.fields)
-	}
-	for i := range st.staged {
-		b, n := st.staged[i].grows()
-		used, fields = used+b, fields+n
-	}
+	used, fields := st.base.with(st.staged)
 	if used > e.opt.MaxSessionSize || fields > MaxKeys {
 		return fmt.Errorf("%w: session %q of %d bytes and %d keys", ErrTooLarge, st.s.Own().id(), used, fields)
 	}
-	st.next = merge(st.base, st.staged)
+	switch {
+	case st.base != nil && !published && used <= ownMost && used <= int(st.base.room) && int(st.base.room) <= 2*used+64:
+		st.next = st.ownRecord(used) // it will replace the base in its memory
+	case st.s.Own().movable():
+		st.block, st.next = newBlock(used)
+	default:
+		st.next = newRecord(used)
+	}
+	st.next.merge(st.base, st.staged)
 	return nil
 }
 
@@ -96,7 +98,10 @@ func (st *txnState) admitLocked(e *Engine) error {
 	if st.next == nil {
 		return nil
 	}
-	grows := int64(st.next.size() - st.base.size())
+	grows := int64(0)
+	if st.next != st.own {
+		grows = int64(st.next.size() - st.base.size())
+	}
 	if st.base == nil {
 		grows += sessionOverhead
 	}
@@ -141,7 +146,10 @@ func (st *txnState) logLocked(e *Engine, now int64) (version uint64, seen int64)
 		seen = s.seen.Load()
 	}
 	sh.version++
-	st.accountLocked(e)
+	if st.base == nil {
+		e.live.sessions.Add(1)
+		e.count.creates.Add(1)
+	}
 	if e.persist != nil {
 		st.logChangeLocked(e, sh.version, seen)
 	}
@@ -191,36 +199,6 @@ func (sh *shard) reportLocked(e *Engine) {
 	}
 }
 
-// accountLocked keeps ring, user index and memory in step with a state of
-// another size.
-func (st *txnState) accountLocked(e *Engine) {
-	if st.next == nil {
-		return
-	}
-	s, sh := st.s.Own(), st.sh
-	by := int64(st.next.size() - st.base.size())
-	if e.persist != nil {
-		sh.dirty += by // it is marked changed, or will be
-	}
-	if st.base == nil {
-		e.live.sessions.Add(1)
-		e.count.creates.Add(1)
-		if s.word.Load()&bitRinged == 0 {
-			by += sessionOverhead
-		}
-		sh.adoptLocked(s)
-	}
-	e.memory.Add(by)
-	user, _ := st.next.user()
-	if old, _ := st.base.user(); old != user {
-		sh.addUserLocked(user, s)
-		s.unmark(bitIndexed)
-		if old != "" {
-			s.outlivedLocked(old)
-		}
-	}
-}
-
 // outlivedLocked notes a user under which the index on disk may list the session.
 func (s *session) outlivedLocked(user string) {
 	x := s.extraOf()
@@ -230,51 +208,98 @@ func (s *session) outlivedLocked(user string) {
 }
 
 // applyLocked puts the new state in place. The log has it already.
-func (st *txnState) applyLocked(version uint64, seen int64) {
-	s := st.s.Own()
-	r := st.next
-	if r == nil {
-		r = s.priv.Load()
-		if s.word.Load()&bitPublished != 0 {
-			r = r.clone(int(r.room))
-			s.installLocked(r)
-		}
-		r.overwrite(st.staged)
+func (st *txnState) applyLocked(e *Engine, version uint64, seen int64) {
+	s, sh := st.s.Own(), st.sh
+	before, size := int64(0), st.base.size()
+	if s.word.Load()&bitRinged != 0 {
+		before = s.footprint()
+	}
+	rebound, old := st.stagesUser(), ""
+	if rebound {
+		old, _ = st.base.user()
+	}
+	s.wakeLocked()
+	r, moved := st.stateLocked(e, seen)
+	if moved {
+		s = st.block
+		st.s.Store(s)
 	} else {
 		if st.base == nil {
-			r.created = seen
+			s.setStatus(live)
+			sh.adoptLocked(s)
 		}
-		s.installLocked(r)
+		if by := s.footprint() - before; by != 0 {
+			e.memory.Add(by)
+		}
+	}
+	if e.persist != nil {
+		sh.dirty += int64(r.size() - size) // it is marked changed
 	}
 	r.version = version
 	r.setSaved(seen)
 	if s.seen.Load() != seen {
 		s.seen.Store(seen)
 	}
-	if st.base == nil {
-		s.setStatus(live)
-	}
 	if invariants.Enabled {
 		err := r.verify()
 		invariants.Assert(err == nil, "commit of %q: %v", s.id(), err)
-		invariants.Assert(s.word.Load()&bitPublished == 0, "commit of %q into a published record", s.id())
-		invariants.Assert(st.base == nil || version > st.base.version || st.next == nil, "version of %q goes back", s.id())
+		invariants.Assert(r == s.priv.Load() && s.word.Load()&bitPublished == 0, "commit of %q into a published record", s.id())
+		invariants.Assert(s.lk.Load()&lockHeld != 0, "commit of %q without its lock", s.id())
 	}
 	if s.word.Load()&bitTouched != 0 {
 		s.unmark(bitTouched)
 	}
-	st.leaveUserLocked()
-	s.wakeLocked()
+	if rebound {
+		sh.rebindLocked(s, old, r)
+	}
 }
 
-// leaveUserLocked takes the session out of the index of the user it had, now
-// that the commit is visible.
-func (st *txnState) leaveUserLocked() {
-	if st.next == nil || st.base == nil || st.base.flags&flagUser == 0 {
+// stateLocked makes the new state the session's, and reports whether the session moved for it.
+func (st *txnState) stateLocked(e *Engine, seen int64) (r *record, moved bool) {
+	s := st.s.Own()
+	r = s.priv.Load()
+	published := s.word.Load()&bitPublished != 0
+	next := st.next
+	switch {
+	case next == nil:
+		if published {
+			r = r.clone(int(r.used))
+			s.installLocked(r)
+		}
+		r.overwrite(st.staged)
+	case next == st.own && !published:
+		next.copies = r.copies
+		next.copyTo(r)
+	default:
+		if next == st.own {
+			next = next.clone(int(next.used)) // published since prepare
+		}
+		if r = next; st.base == nil {
+			r.created = seen
+		} else {
+			r.copies = st.base.copies
+		}
+		if moved = st.block != nil && e.moveLocked(st.sh, s, st.block, r); !moved {
+			s.installLocked(r)
+		}
+	}
+	if published || r.copies != 0 {
+		r.copies = viewCopies + 1
+	}
+	return r, moved
+}
+
+// rebindLocked keeps the index of users in step with a session whose user was old.
+func (sh *shard) rebindLocked(s *session, old string, r *record) {
+	user, _ := r.user()
+	if user == old {
 		return
 	}
-	if old, _ := st.base.user(); !st.next.hasUser(old) {
-		st.sh.removeUserLocked(old, st.s.Own())
+	sh.addUserLocked(user, s)
+	s.unmark(bitIndexed)
+	if old != "" {
+		sh.removeUserLocked(old, s)
+		s.outlivedLocked(old)
 	}
 }
 
@@ -309,7 +334,7 @@ func (e *Engine) commit(st *txnState) (out outcome, err error) {
 	if st.durable && e.persist != nil {
 		out.wait = e.persist.open
 	}
-	st.applyLocked(version, seen)
+	st.applyLocked(e, version, seen)
 	sh.mu.Unlock()
 	return out, nil
 }
@@ -342,6 +367,9 @@ func (e *Engine) commitInPlace(st *txnState) (out outcome, done bool) {
 	}
 	r.overwrite(st.staged)
 	r.version = sh.version
+	if r.copies != 0 {
+		r.copies = viewCopies + 1
+	}
 	if invariants.Enabled {
 		err := r.verify()
 		invariants.Assert(err == nil, "commit of %q: %v", s.id(), err)
@@ -467,7 +495,9 @@ func (e *Engine) logEndLocked(sh *shard, s *session, r *record, now int64) {
 			sh.removeUserLocked(user, s)
 			s.outlivedLocked(user)
 		}
-		e.memory.Add(-int64(r.size()))
+		if r != s.own() {
+			e.memory.Add(-int64(r.size()))
+		}
 	}
 	if e.persist == nil || sh.sealed != nil {
 		return

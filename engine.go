@@ -256,7 +256,7 @@ func (e *Engine) drop(sh *shard, s *session) {
 	if dropped {
 		e.forget(sh, e.hash(s.id()), s)
 		if w&bitRinged != 0 {
-			e.memory.Add(-sessionOverhead)
+			e.memory.Add(-s.footprint())
 		}
 	}
 }
@@ -376,19 +376,22 @@ func (e *Engine) View(ctx context.Context, id string, fn func(Txn) error) error 
 	if s != nil {
 		r, _ = s.published()
 	}
-	if r == nil || r.expired(s.seen.Load(), e.clock.now(), &e.life) {
-		var err error
-		if s, r, err = e.snapshot(ctx, h, id); err != nil {
-			return err
-		}
-	}
-	s.visit()
 	if fn == nil {
 		fn = func(Txn) error { return nil }
 	}
-	st := e.views.take()
+	var st *txnState
+	if r == nil || r.expired(s.seen.Load(), e.clock.now(), &e.life) {
+		var err error
+		if s, st, err = e.snapshot(ctx, h, id); err != nil {
+			return err
+		}
+	} else {
+		st = e.views.take()
+		st.base = r
+	}
+	s.visit()
 	st.s.Store(s)
-	st.base, st.ctx, st.seen = r, ctx, s.seen.Load()
+	st.ctx, st.seen = ctx, s.seen.Load()
 	defer func() { // in one call
 		e.views.release(st)
 		if e.gate.Load()&gateClosing != 0 {
@@ -434,8 +437,8 @@ func (e *Engine) endView(st *txnState) {
 	}
 }
 
-// snapshot returns a published state of the session, loading it if need be.
-func (e *Engine) snapshot(ctx context.Context, h uint64, id string) (*session, *record, error) {
+// snapshot returns the session, loaded if need be, and a state for a View with what it sees.
+func (e *Engine) snapshot(ctx context.Context, h uint64, id string) (*session, *txnState, error) {
 	if err := checkID(id); err != nil {
 		return nil, nil, err
 	}
@@ -453,33 +456,35 @@ func (e *Engine) snapshot(ctx context.Context, h uint64, id string) (*session, *
 			}
 			pinned = true
 		}
-		r, again := e.snapshotOf(sh, s)
+		st := e.views.take()
+		found, again := e.snapshotOf(sh, s, st)
 		if pinned {
 			e.unpin(sh, s)
 		}
-		switch {
-		case again:
-			continue
-		case r == nil:
+		if found {
+			return s, st, nil
+		}
+		e.endView(st)
+		if !again {
 			return nil, nil, named(ErrNotFound, id)
 		}
-		return s, r, nil
 	}
 }
 
-// snapshotOf publishes a session's state; nil if it is not alive.
-func (e *Engine) snapshotOf(sh *shard, s *session) (r *record, again bool) {
+// snapshotOf gives the View what it sees of a session, if that is alive.
+func (e *Engine) snapshotOf(sh *shard, s *session, st *txnState) (found, again bool) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	switch s.status() {
 	case dead, loading:
-		return nil, true
+		return false, true
 	case live:
 		if !e.expireLocked(sh, s) {
-			return s.publishLocked(), false
+			st.snapshotLocked(s)
+			return true, false
 		}
 	}
-	return nil, false
+	return false, false
 }
 
 // Touch marks the session as used now. It returns ErrNotFound if there is none.
@@ -559,7 +564,7 @@ func (e *Engine) Delete(ctx context.Context, id string) error {
 }
 
 // Wait returns when the session's version is greater than after, with its Info
-// then. It returns ErrNotFound when the session ends, or has ended, and ErrBusy when two million calls hold it. It does not
+// then. It returns ErrNotFound when the session ends, or has ended, and ErrBusy when a million calls hold it. It does not
 // touch the session.
 func (e *Engine) Wait(ctx context.Context, id string, after uint64) (Info, error) {
 	ctx = background(ctx)

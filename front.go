@@ -100,14 +100,19 @@ func (l *frontLine) put(h uint64, s *session) {
 	}
 }
 
+// replace puts an object in the place of one of the same id.
+func (l *frontLine) replace(s, by *session) {
+	for i := range l.sessions {
+		if l.sessions[i].Load() == s {
+			l.sessions[i].CompareAndSwap(s, by)
+		}
+	}
+}
+
 // forget removes a dead object from map and front.
 func (e *Engine) forget(sh *shard, h uint64, s *session) {
 	line := e.front.Load().line(h)
-	for i := range line.sessions {
-		if line.sessions[i].Load() == s {
-			line.sessions[i].CompareAndSwap(s, nil)
-		}
-	}
+	line.replace(s, nil)
 	sh.remove(h, s)
 }
 

@@ -33,7 +33,7 @@ func (e *Engine) fetch(ctx context.Context, sh *shard, h uint64, id string, fres
 					return s, nil
 				}
 				go e.load(sh, h, s, x)
-				return s, e.awaitLoad(ctx, sh, s, x)
+				return e.awaitLoad(ctx, sh, s, x)
 			}
 		}
 		if !s.pin() {
@@ -42,15 +42,15 @@ func (e *Engine) fetch(ctx context.Context, sh *shard, h uint64, id string, fres
 		sh.mu.Lock()
 		st, x := s.status(), s.extra.Load()
 		sh.mu.Unlock()
-		if st != loading {
-			return s, nil
+		if st == loading || st == dead { // dead, though pinned: loaded just now
+			return e.awaitLoad(ctx, sh, s, x)
 		}
-		return s, e.awaitLoad(ctx, sh, s, x)
+		return s, nil
 	}
 }
 
-// awaitLoad waits for the loader of a pinned object; on an error it unpins.
-func (e *Engine) awaitLoad(ctx context.Context, sh *shard, s *session, x *extra) error {
+// awaitLoad waits for the loader of a pinned object, and returns the one to which the pin has passed; on an error it unpins.
+func (e *Engine) awaitLoad(ctx context.Context, sh *shard, s *session, x *extra) (*session, error) {
 	var err error
 	select {
 	case <-x.loaded:
@@ -58,11 +58,21 @@ func (e *Engine) awaitLoad(ctx context.Context, sh *shard, s *session, x *extra)
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
-	if err != nil {
-		e.unpin(sh, s)
-		return fmt.Errorf("load %q: %w", s.id(), err)
+	sh.mu.Lock()
+	if x.became != nil {
+		s = x.became
 	}
-	return nil
+	if err != nil {
+		s.unpin()
+	}
+	sh.mu.Unlock()
+	if err == nil {
+		return s, nil
+	}
+	if s.status() == absent {
+		e.drop(sh, s)
+	}
+	return nil, fmt.Errorf("load %q: %w", s.id(), err)
 }
 
 // load reads the record of a loading object and settles what it is.
@@ -76,6 +86,12 @@ func (e *Engine) load(sh *shard, h uint64, s *session, x *extra) {
 		<-e.loads
 	case <-e.stop: // the caller came in before the engine closed, which now has all the places
 		err = ErrClosed
+	}
+	var to *session
+	var stored *record
+	if r != nil {
+		to, stored = newBlock(int(r.used))
+		r.copyTo(stored)
 	}
 
 	sh.mu.Lock()
@@ -96,14 +112,11 @@ func (e *Engine) load(sh *shard, h uint64, s *session, x *extra) {
 		s.setStatus(absent)
 	default:
 		e.count.loads.Add(1)
-		s.priv.Store(r)
 		s.seen.Store(seen)
 		s.mark(bitIndexed)
-		s.setStatus(live)
-		user, _ := r.user()
-		sh.adoptLocked(s)
-		sh.addUserLocked(user, s)
-		e.memory.Add(int64(r.size()) + sessionOverhead)
+		x.became = e.becomeLocked(sh, s, to, stored)
+		user, _ := stored.user()
+		sh.addUserLocked(user, x.became)
 	}
 	sh.mu.Unlock()
 	if err != nil {
@@ -111,6 +124,18 @@ func (e *Engine) load(sh *shard, h uint64, s *session, x *extra) {
 	}
 	close(x.loaded)
 	e.evictSome()
+}
+
+// becomeLocked puts the object with its record, of the size that is now known, in the place of a loading one, and passes
+// the pins on: those who wait for the load hold them.
+func (e *Engine) becomeLocked(sh *shard, s, to *session, r *record) *session {
+	for {
+		w := s.word.Load()
+		if s.word.CompareAndSwap(w, w&^statusMask&(pinOne-1)|uint32(dead)) {
+			e.takePlaceLocked(sh, s, to, r, w)
+			return to
+		}
+	}
 }
 
 // settleBlindLocked makes up for what the end of an unseen session could not do, now

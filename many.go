@@ -272,7 +272,7 @@ func (m *many) commitLocked(writers []*txnState, durable bool) (out outcome, err
 	// From here on nothing fails, and a cut waits: it has all of it or nothing.
 	for _, st := range writers {
 		version, seen := st.logLocked(e, now)
-		st.applyLocked(version, seen)
+		st.applyLocked(e, version, seen)
 	}
 	for _, st := range m.states {
 		switch {
@@ -329,6 +329,10 @@ func (e *Engine) ViewMany(ctx context.Context, ids []string, fn func([]Txn) erro
 	shards := make([]*shard, len(pins))
 	for i, p := range pins {
 		shards[i] = p.sh
+		st := e.views.take()
+		st.s.Store(p.s)
+		st.ctx = ctx
+		m.states = append(m.states, st)
 	}
 	shards = lockShards(shards)
 	missing := ""
@@ -338,10 +342,9 @@ func (e *Engine) ViewMany(ctx context.Context, ids []string, fn func([]Txn) erro
 			break
 		}
 	}
-	records := make([]*record, len(pins))
 	for i, p := range pins {
 		if missing == "" {
-			records[i] = p.s.publishLocked()
+			m.states[i].snapshotLocked(p.s)
 		}
 	}
 	unlockShards(shards)
@@ -350,10 +353,7 @@ func (e *Engine) ViewMany(ctx context.Context, ids []string, fn func([]Txn) erro
 	}
 	for i, p := range pins {
 		p.s.visit()
-		st := e.views.take()
-		st.s.Store(p.s)
-		st.base, st.ctx, st.seen = records[i], ctx, p.s.seen.Load()
-		m.states = append(m.states, st)
+		m.states[i].seen = p.s.seen.Load()
 	}
 	return m.call(ids, fn)
 }

@@ -32,7 +32,8 @@ type record struct {
 	used    uint32 // bytes of fields
 	room    uint32 // bytes there are for fields
 	saved   uint32 // last-seen as last logged, in s after created; guarded by the latch
-	flags   uint16
+	flags   uint8
+	copies  uint8  // see snapshotLocked; guarded by the latch
 	fields  uint16 // number of fields
 }
 
@@ -53,13 +54,13 @@ const (
 )
 
 const (
-	flagDeadline uint16 = 1 << iota
+	flagDeadline uint8 = 1 << iota
 	flagIdle
 	flagTokens
 	flagUser
 )
 
-func flagOf(key string) uint16 {
+func flagOf(key string) uint8 {
 	switch key {
 	case keyDeadline:
 		return flagDeadline
@@ -100,11 +101,16 @@ func (r *record) data() []byte { return r.buffer()[:r.used:r.used] }
 // clone returns a copy with room for at least n bytes of fields.
 func (r *record) clone(n int) *record {
 	c := newRecord(max(n, int(r.used)))
+	r.copyTo(c)
+	return c
+}
+
+// copyTo copies the record over another one that has room for it.
+func (r *record) copyTo(c *record) {
 	room := c.room
 	*c = *r
 	c.room = room
 	copy(c.buffer(), r.data())
-	return c
 }
 
 func putFieldHeader(b []byte, klen, vlen int) {
@@ -222,15 +228,27 @@ func (r *record) overwrite(changes []change) {
 // merge returns a new record: base (nil: empty) with the changes, which are
 // sorted by key, applied. It takes O(fields + changes).
 func merge(base *record, changes []change) *record {
-	used := 0
-	if base != nil {
-		used = int(base.used)
+	used, _ := base.with(changes)
+	r := newRecord(used)
+	r.merge(base, changes)
+	return r
+}
+
+// with returns how many bytes and fields the record (nil: none) has with the changes applied.
+func (r *record) with(changes []change) (used, fields int) {
+	if r != nil {
+		used, fields = int(r.used), int(r.fields)
 	}
 	for i := range changes {
-		bytes, _ := changes[i].grows()
-		used += bytes
+		b, n := changes[i].grows()
+		used, fields = used+b, fields+n
 	}
-	r := newRecord(used)
+	return used, fields
+}
+
+// merge makes the record, which has room for it, base with the changes applied.
+func (r *record) merge(base *record, changes []change) {
+	*r = record{room: r.room}
 	var d []byte
 	if base != nil {
 		// saved is left out: it is the latch's, which the caller does not hold.
@@ -264,10 +282,9 @@ func merge(base *record, changes []change) *record {
 			r.flags |= flagOf(c.key)
 		}
 	}
-	return r
 }
 
-func (r *record) append(field []byte, flag uint16) {
+func (r *record) append(field []byte, flag uint8) {
 	copy(r.buffer()[r.used:], field)
 	r.used += uint32(len(field))
 	r.fields++

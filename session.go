@@ -63,6 +63,7 @@ type extra struct {
 	watch  chan struct{} // closed at the next version or end, for Wait
 	loaded chan struct{} // closed when the load has ended
 	failed error         // why the load failed, set before loaded is closed
+	became *session      // the object that took the place of the loading one, with its pins
 	users  []string      // under which the index on disk may still list the session
 }
 
@@ -88,10 +89,11 @@ const (
 	bitIndexed                      // the index on disk lists the session under its user
 	bitBlind                        // ended without having been loaded
 	bitRinged                       // in the shard's ring
+	bitBlock                        // has room for a record behind it, see block
 
-	statusShift        = 8
+	statusShift        = 9
 	statusMask  uint32 = 7 << statusShift
-	pinShift           = 11
+	pinShift           = 12
 	pinOne      uint32 = 1 << pinShift
 	pinMost     uint32 = 1<<(32-pinShift) - 1
 )
@@ -118,12 +120,7 @@ func statusOf(word uint32) status { return status(word & statusMask) }
 
 func newSession(id string, st status) *session {
 	s := new(session)
-	if len(id) < inlineID {
-		s.name[0] = byte(len(id) + 1)
-		copy(s.name[1:], id)
-	} else {
-		s.extra.Store(&extra{id: string(append([]byte(nil), id...))})
-	}
+	s.setID(id)
 	s.word.Store(uint32(st))
 	return s
 }
@@ -203,7 +200,7 @@ func (s *session) pin() bool {
 		if statusOf(w) == dead {
 			return false
 		}
-		if w>>pinShift == pinMost { // two million callers hold it just now
+		if w>>pinShift == pinMost { // a million callers hold it just now
 			runtime.Gosched()
 			continue
 		}

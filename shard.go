@@ -87,6 +87,22 @@ func (sh *shard) findOrAdd(h uint64, id string, add *session) (s *session, added
 	return s, added
 }
 
+// replace puts another object of the same id in the place of one.
+func (sh *shard) replace(h uint64, s, by *session) {
+	sh.sessions.Compute(h, func(head *session, ok bool) (*session, bool) {
+		if head == s {
+			return by, false
+		}
+		for p := head; p != nil; p = p.next() {
+			if p.next() == s {
+				p.extraOf().next.Store(by)
+				break
+			}
+		}
+		return head, !ok
+	})
+}
+
 // remove takes a dead object out of the map. Readers that stand on it still
 // reach the rest of its chain.
 func (sh *shard) remove(h uint64, s *session) {
@@ -225,7 +241,7 @@ func (sh *shard) evict(e *Engine, most int64) (evicted int) {
 		}
 		sh.ring[sh.hand-1] = nil
 		sh.holes++
-		e.memory.Add(-sessionOverhead - int64(s.priv.Load().size()))
+		e.memory.Add(-s.footprint())
 		if user, _ := s.priv.Load().user(); user != "" {
 			sh.removeUserLocked(user, s)
 		}

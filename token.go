@@ -249,7 +249,17 @@ func (e *Engine) Resolve(ctx context.Context, token string) (Grant, error) {
 	if err := e.enter(ctx); err != nil {
 		return Grant{}, err
 	}
-	s, r, err := e.snapshot(ctx, e.hash(id), id)
+	var s *session
+	var field []byte
+	err := e.onSession(ctx, id, func(sh *shard, found *session) error {
+		if found.status() != live || e.expireLocked(sh, found) {
+			return ErrNotFound
+		}
+		s = found
+		tokens, _ := s.priv.Load().get(keyTokens)
+		field = append(field, tokens...)
+		return nil
+	})
 	now := e.clock.now()
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -257,7 +267,6 @@ func (e *Engine) Resolve(ctx context.Context, token string) (Grant, error) {
 	case err != nil:
 		return Grant{}, err
 	}
-	field, _ := r.get(keyTokens)
 	v := decodeVerifiers(field)
 	i := v.match(hash)
 	switch {

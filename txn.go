@@ -53,9 +53,11 @@ type txnState struct {
 	durable bool
 	destroy bool
 	noTouch bool
-	tally   *tally  // nil: a processor's own
-	inPlace bool    // every change staged so far overwrites a value of its size
-	next    *record // the state to install, where the changes do not fit in place
+	tally   *tally   // nil: a processor's own
+	inPlace bool     // every change staged so far overwrites a value of its size
+	next    *record  // the state to install, where the changes do not fit in place
+	block   *session // the object that next was made with, to which the session may move; nil: next is own
+	own     *record  // memory for a state: what a View sees of a session that is often changed, or next
 	staged  []change
 	arena   []byte // the bytes of staged values; only appended to, so borrowed values stay
 
@@ -139,12 +141,41 @@ func (st *txnState) hold(s *session, sh *shard, base *record, ctx context.Contex
 	st.seen, st.mode, st.locked, st.inPlace = s.seen.Load(), mode, true, base != nil
 }
 
+// ownRecord returns the state's own memory, with room for at least n bytes of fields.
+func (st *txnState) ownRecord(n int) *record {
+	if st.own == nil || int(st.own.room) < n {
+		st.own = newRecord(n)
+	}
+	return st.own
+}
+
+// ownMost is the largest session, in bytes of fields, that is copied to a state's own memory.
+const ownMost = 4 << 10
+
+// viewCopies is how many Views copy a session before it is published again. See snapshotLocked.
+const viewCopies = 4
+
+// snapshotLocked sets what a View sees of a session that is alive. A record that is published is free to read
+// from then on, but costs the next commit a clone. So after such a clone the next few Views take copies, each
+// less than a tenth of a clone; only when still no commit has come is it published. copies counts
+// them down from viewCopies+1 to 1; 0 is a session that has met no such conflict.
+func (st *txnState) snapshotLocked(s *session) {
+	r := s.priv.Load()
+	if r.copies <= 1 || r.used > ownMost || s.word.Load()&bitPublished != 0 {
+		st.base = s.publishLocked()
+		return
+	}
+	r.copies--
+	st.base = st.ownRecord(int(r.used))
+	r.copyTo(st.base)
+}
+
 // arenaKept is the largest staging memory that a state keeps between uses.
 const arenaKept = 64 << 10
 
 // end frees the state. Handles on it are dead from here on.
 func (p *txnStates) end(st *txnState) {
-	st.next = nil
+	st.next, st.block = nil, nil
 	if n := len(st.staged); n > 0 {
 		for i := range st.staged {
 			st.staged[i].key = ""

@@ -68,7 +68,10 @@ func (e *Engine) All(ctx context.Context) iter.Seq2[Info, error] {
 func (e *Engine) infoIfLive(sh *shard, s *session) (Info, bool) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if s.status() != live || e.expireLocked(sh, s) {
+	if s.status() == dead {
+		s = sh.find(e.hash(s.id()), s.id()) // it may have moved
+	}
+	if s == nil || s.status() != live || e.expireLocked(sh, s) {
 		return Info{}, false
 	}
 	return e.infoOf(s.id(), s.priv.Load(), s.seen.Load()), true
