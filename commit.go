@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"unsafe"
 
 	"github.com/sessile-go/sessile/internal/invariants"
 )
@@ -166,16 +167,31 @@ func (st *txnState) logChangeLocked(e *Engine, version uint64, seen int64) {
 	// The session's newest delta may be overwritten while its group is open: redo
 	// with absolute values makes the older one superfluous.
 	if kind == deltaChange && s.logCut == sh.cut && int(s.logAt) < len(sh.log) {
-		if d := sh.log[s.logAt:]; binary.LittleEndian.Uint64(d[6:]) == st.base.version &&
-			overwriteDelta(d, len(s.id()), version, seen, st.staged) {
-			sh.markChangedLocked(s)
-			return
+		if d := sh.log[s.logAt:]; binary.LittleEndian.Uint64(d[6:]) == st.base.version {
+			done := false
+			if shape := shapeOf(st.staged); shape != 0 && shape == s.logShape {
+				redate(d, version, seen)
+				c := &st.staged[0]
+				put(unsafe.Pointer(&d[deltaHeader+len(s.id())+fieldHeader+len(c.key)]), c.value)
+				done = true
+			} else {
+				done = overwriteDelta(d, len(s.id()), version, seen, st.staged)
+			}
+			if done {
+				if s.word.Load()&bitChanged == 0 {
+					sh.markChangedLocked(s)
+				}
+				return
+			}
 		}
 	}
 	if len(sh.log) == 0 {
 		e.persist.arm()
 	}
-	s.logAt, s.logCut = uint32(len(sh.log)), sh.cut
+	s.logAt, s.logCut, s.logShape = uint32(len(sh.log)), sh.cut, 0
+	if kind == deltaChange {
+		s.logShape = shapeOf(st.staged)
+	}
 	sh.log = appendDelta(sh.log, kind, s.id(), version, seen, st.staged)
 	sh.markChangedLocked(s)
 	sh.reportLocked(e)
@@ -349,7 +365,7 @@ func (e *Engine) commitInPlace(st *txnState) (out outcome, done bool) {
 	seen := s.seen.Load()
 	r := st.base
 	if w := s.word.Load(); w&(statusMask|bitPublished|bitTouched) != uint32(live) ||
-		r.expired(seen, now, &e.life) || sh.sealed != nil {
+		now != st.now && r.expired(seen, now, &e.life) || sh.sealed != nil {
 		sh.mu.Unlock()
 		return outcome{}, false
 	}

@@ -164,8 +164,8 @@ func newID() string {
 
 func (e *Engine) update(ctx context.Context, id string, mode txnMode, fn func(Txn) error) error {
 	ctx = background(ctx)
-	if err := checkID(id); err != nil {
-		return err
+	if uint(len(id)-1) >= MaxIDLen {
+		return checkID(id)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -179,20 +179,22 @@ func (e *Engine) update(ctx context.Context, id string, mode txnMode, fn func(Tx
 	sh := e.shardOf(h)
 	s := e.find(h, id)
 	var base *record
+	now := e.clock.now()
 	if s != nil && mode != modeCreate && s.tryLock() { // nearly always
-		if base = e.aliveIn(s); base == nil {
+		if base = e.aliveIn(s, now); base == nil {
 			s.unlock(sh)
 		}
 	}
 	if base == nil {
 		var err error
+		now = 0
 		if s, base, err = e.lockFor(ctx, sh, h, id, mode); err != nil {
 			return err
 		}
 	}
 	s.visit()
 	st := e.updates.take()
-	st.hold(s, sh, base, ctx, mode, placeOf(fn))
+	st.hold(s, sh, base, ctx, mode, placeOf(fn), now)
 	out, err := e.run(st, fn)
 	if out.wait == nil && out.ends == nil {
 		return err
@@ -201,9 +203,9 @@ func (e *Engine) update(ctx context.Context, id string, mode txnMode, fn func(Tx
 }
 
 // aliveIn returns the state of a session that is locked, if it is seen to be alive at a glance.
-func (e *Engine) aliveIn(s *session) *record {
+func (e *Engine) aliveIn(s *session, now int64) *record {
 	r := s.priv.Load()
-	if s.status() != live || r == nil || r.expired(s.seen.Load(), e.clock.now(), &e.life) {
+	if s.status() != live || r == nil || r.expired(s.seen.Load(), now, &e.life) {
 		return nil
 	}
 	return r
@@ -211,7 +213,15 @@ func (e *Engine) aliveIn(s *session) *record {
 
 // run calls fn and commits. Whatever fn does, the state is freed and the session unlocked.
 func (e *Engine) run(st *txnState, fn func(Txn) error) (out outcome, err error) {
-	defer e.endUpdate(st)
+	defer func() { // in one call
+		if st.locked {
+			e.unlock(st.sh, st.s.Own())
+		}
+		e.updates.end(st)
+		if e.gate.Load()&gateClosing != 0 {
+			e.shutdown.poke()
+		}
+	}()
 	gen := st.gen.Own()
 	// Looked at after the state shows that this transaction runs: either this
 	// sees that the engine closes, or Shutdown sees the transaction and waits.
@@ -227,16 +237,6 @@ func (e *Engine) run(st *txnState, fn func(Txn) error) (out outcome, err error) 
 		return outcome{}, err
 	}
 	return e.commit(st)
-}
-
-func (e *Engine) endUpdate(st *txnState) {
-	if st.locked {
-		e.unlock(st.sh, st.s.Own())
-	}
-	e.updates.end(st)
-	if e.gate.Load()&gateClosing != 0 {
-		e.shutdown.poke()
-	}
 }
 
 // unlock releases the session lock and drops an object that nobody needs.
@@ -341,7 +341,7 @@ func (e *Engine) enterSession(sh *shard, s *session, id string, mode txnMode) (b
 	case dead, loading:
 		return nil, true, nil
 	case live:
-		if base = e.aliveIn(s); base == nil {
+		if base = e.aliveIn(s, e.clock.now()); base == nil {
 			// Seldom, so exactly: under the latch.
 			sh.mu.Lock()
 			if s.status() == live && !e.expireLocked(sh, s) {

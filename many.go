@@ -109,7 +109,7 @@ func (e *Engine) runMany(ctx context.Context, sorted, ids []string, mode txnMode
 			return outcome{}, err
 		}
 		st := e.updates.take()
-		st.hold(s, sh, base, ctx, mode, placeOf(fn))
+		st.hold(s, sh, base, ctx, mode, placeOf(fn), 0)
 		m.states = append(m.states, st)
 	}
 	if err := m.begin(mode); err != nil {

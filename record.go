@@ -218,11 +218,22 @@ func fits(changes []change) bool {
 
 // overwrite applies changes that fit, in place.
 func (r *record) overwrite(changes []change) {
-	d := r.data()
 	for i := range changes {
 		c := &changes[i]
-		copy(d[c.at+fieldHeader+len(c.key):], c.value)
+		put(unsafe.Add(unsafe.Pointer(r), recordHeader+c.at+fieldHeader+len(c.key)), c.value)
 	}
+}
+
+// put copies a value to where there is room for it, a short one without a call.
+func put(dst unsafe.Pointer, value []byte) {
+	n := len(value)
+	if n < 8 || n > 16 {
+		copy(unsafe.Slice((*byte)(dst), n), value)
+		return
+	}
+	src := unsafe.Pointer(unsafe.SliceData(value))
+	*(*[8]byte)(dst) = *(*[8]byte)(src)
+	*(*[8]byte)(unsafe.Add(dst, n-8)) = *(*[8]byte)(unsafe.Add(src, n-8))
 }
 
 // merge returns a new record: base (nil: empty) with the changes, which are
@@ -528,6 +539,22 @@ func appendDelta(dst []byte, kind byte, id string, version uint64, seen int64, c
 	return dst
 }
 
+// redate replaces version and last-seen of the delta at b.
+func redate(b []byte, version uint64, seen int64) {
+	binary.LittleEndian.PutUint64(b[6:], version)
+	binary.LittleEndian.PutUint64(b[14:], uint64(seen))
+}
+
+// shapeOf is not 0 for a single change in place, of a field near the begin of the record: by the field's place. Two
+// such changes of a record whose fields have not moved between them have deltas of the same layout if their shapes are
+// the same.
+func shapeOf(changes []change) uint8 {
+	if len(changes) != 1 || !fits(changes) || changes[0].at >= 255 {
+		return 0
+	}
+	return uint8(changes[0].at + 1)
+}
+
 // overwriteDelta replaces version, last-seen and values of the delta at b by those of
 // the changes, if it has the same fields with the same lengths, and reports
 // whether it did.
@@ -551,8 +578,7 @@ func overwriteDelta(b []byte, idLen int, version uint64, seen int64, changes []c
 	if at != length {
 		return false
 	}
-	binary.LittleEndian.PutUint64(b[6:], version)
-	binary.LittleEndian.PutUint64(b[14:], uint64(seen))
+	redate(b, version, seen)
 	at = deltaHeader + idLen
 	for i := range changes {
 		c := &changes[i]

@@ -49,11 +49,12 @@ type session struct {
 	logAt  uint32
 	logCut uint32
 
-	name  [inlineID]byte        // length+1 and the id; or 0 and the id is extra.id
-	extra atomic.Pointer[extra] // see extraOf
+	name     [inlineID]byte        // length+1 and the id; or 0 and the id is extra.id
+	logShape uint8                 // of that delta, see shapeOf
+	extra    atomic.Pointer[extra] // see extraOf
 }
 
-const inlineID = 24
+const inlineID = 23
 
 // extra is what few sessions need. Guarded by the latch, but for id and next.
 type extra struct {

@@ -308,7 +308,7 @@ func (e *Engine) present(ctx context.Context, s *session, hash [sha256.Size]byte
 		return
 	}
 	st := e.updates.take()
-	st.hold(s, sh, base, ctx, modeUpdate, 0)
+	st.hold(s, sh, base, ctx, modeUpdate, 0, 0)
 	st.noTouch = true
 	out, err := e.run(st, func(tx Txn) error {
 		field, _ := st.lookup(keyTokens)

@@ -49,7 +49,8 @@ type txnState struct {
 	ctx     context.Context
 	seen    int64
 	mode    txnMode
-	locked  bool // the session lock is to be released at the end
+	now     int64 // the clock when the session was last seen to be alive; 0: look again
+	locked  bool  // the session lock is to be released at the end
 	durable bool
 	destroy bool
 	noTouch bool
@@ -134,11 +135,11 @@ func (p *txnStates) add() *txnState {
 }
 
 // hold sets what a writing transaction begins with. Its session is locked.
-func (st *txnState) hold(s *session, sh *shard, base *record, ctx context.Context, mode txnMode, place uint64) {
+func (st *txnState) hold(s *session, sh *shard, base *record, ctx context.Context, mode txnMode, place uint64, now int64) {
 	st.s.Store(s)
 	st.place.Store(place)
 	st.sh, st.base, st.ctx = sh, base, ctx
-	st.seen, st.mode, st.locked, st.inPlace = s.seen.Load(), mode, true, base != nil
+	st.seen, st.now, st.mode, st.locked, st.inPlace = s.seen.Load(), now, mode, true, base != nil
 }
 
 // ownRecord returns the state's own memory, with room for at least n bytes of fields.
@@ -410,6 +411,16 @@ func (st *txnState) set(key string, value []byte) {
 
 // stage makes room for a value of n bytes.
 func (st *txnState) stage(key string, n int) *change {
+	if len(st.staged) == 0 && cap(st.staged) > 0 && n <= cap(st.arena) { // the first one: nearly always
+		st.staged = st.staged[:1]
+		c := &st.staged[0]
+		c.key, c.del = key, false
+		c.at, c.vlen, c.has = st.base.find(key)
+		st.inPlace = st.inPlace && c.has && c.vlen == n && key[0] != 0
+		st.arena = st.arena[:n]
+		c.value = st.arena[:n:n]
+		return c
+	}
 	c := st.change(key)
 	st.inPlace = st.inPlace && c.has && c.vlen == n && key[0] != 0
 	if cap(st.arena)-len(st.arena) < n {
