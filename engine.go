@@ -24,7 +24,7 @@ type Engine struct {
 	life       lifespan
 	front      atomic.Pointer[front]
 	shards     []*shard
-	shardBits  int
+	shardShift uint // a hash's shard is its upper bits
 	seed       hashSeed
 	reportStep int64 // see reportLocked
 	spin       bool  // other processors can run the holder of a lock
@@ -61,7 +61,7 @@ const (
 
 func (e *Engine) hash(id string) uint64 { return hashID(e.seed, id) }
 
-func (e *Engine) shardOf(h uint64) *shard { return e.shards[h>>(64-e.shardBits)] }
+func (e *Engine) shardOf(h uint64) *shard { return e.shards[h>>(e.shardShift&63)] }
 
 // checkID refuses ids that are out of range.
 func checkID(id string) error {

@@ -35,7 +35,7 @@ func newFront(lines int) *front {
 	return &front{make([]frontLine, lines), uint(64 - bits.TrailingZeros(uint(lines)))}
 }
 
-func (f *front) line(h uint64) *frontLine { return &f.lines[h>>f.shift] }
+func (f *front) line(h uint64) *frontLine { return &f.lines[h>>(f.shift&63)] }
 
 const eachByte = 0x0101010101010101
 

@@ -51,7 +51,7 @@ func newEngine(opt Options, c *clock, epoch uint64) *Engine {
 		opt:        opt,
 		life:       newLifespan(millis(opt.IdleTimeout), millis(opt.Lifetime)),
 		shards:     make([]*shard, n),
-		shardBits:  bits.TrailingZeros(uint(n)),
+		shardShift: uint(64 - bits.TrailingZeros(uint(n))),
 		seed:       newSeed(),
 		reportStep: reportStep(&opt, n),
 		spin:       runtime.GOMAXPROCS(0) > 1,

@@ -70,6 +70,13 @@ func (p *population) draw(kind string) []string {
 	for i := range seq {
 		seq[i] = p.ids[next()]
 	}
+	// Each access brings an id of its own, in memory just written, as a request does: not the string that the
+	// map holds.
+	all := strings.Join(seq, "")
+	for i := range seq {
+		n := len(seq[i])
+		seq[i], all = all[:n], all[n:]
+	}
 	return seq
 }
 
