@@ -88,9 +88,9 @@ func (s *session) movable() bool {
 	return (st == live || st == absent) && w>>pinShift == 0 && s.lk.Load()&lockQueued == 0
 }
 
-// moveLocked puts a new object with its record in the place of a session whose lock the caller holds, and from
+// moveLocked puts a new object with its record in the place of a session whose lock the caller holds, who from
 // then on holds the lock of the new one. It reports false, with nothing done, if the session cannot
-// move.
+// move. The list of changed sessions keeps the old object; a checkpoint goes on from there.
 func (e *Engine) moveLocked(sh *shard, s, to *session, r *record) bool {
 	// Under the latch nobody joins the queue.
 	if !s.movable() {
@@ -108,9 +108,6 @@ func (e *Engine) moveLocked(sh *shard, s, to *session, r *record) bool {
 	if user, _ := s.priv.Load().user(); user != "" {
 		sh.removeUserLocked(user, s)
 		sh.addUserLocked(user, to)
-	}
-	if w&bitChanged != 0 {
-		sh.changed = append(sh.changed, to) // whoever finds s in the list goes on to it
 	}
 	s.unlockLocked()
 	return true
@@ -135,7 +132,9 @@ func (e *Engine) takePlaceLocked(sh *shard, s, to *session, r *record, w uint32)
 	e.front.Load().line(h).replace(s, to)
 	if w&bitRinged != 0 {
 		e.memory.Add(-s.footprint())
+		sh.readoptLocked(to)
+	} else {
+		sh.adoptLocked(to)
 	}
-	sh.adoptLocked(to)
 	e.memory.Add(to.footprint())
 }

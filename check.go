@@ -16,6 +16,9 @@ func (e *Engine) check() error {
 		sh.mu.Lock()
 		listed := make(map[*session]int)
 		for _, s := range sh.changed {
+			if s.status() == dead {
+				s = sh.find(e.hash(s.id()), s.id()) // it has moved
+			}
 			listed[s]++
 		}
 		ring := make(map[*session]bool)
@@ -57,7 +60,7 @@ func (e *Engine) check() error {
 				if w&bitPublished != 0 && r == nil {
 					bad("%q: published without a state", s.id())
 				}
-				if w&bitChanged != 0 && listed[s] == 0 {
+				if (listed[s] > 0) != (w&bitChanged != 0) || listed[s] > 1 {
 					bad("%q: %d times in the changed list, mark %v", s.id(), listed[s], w&bitChanged != 0)
 				}
 				if ring[s] != (w&bitRinged != 0) {

@@ -42,7 +42,7 @@ func (st *txnState) changes() bool {
 // prepare checks the limits and builds the next state where the changes do not
 // fit in place.
 func (st *txnState) prepare(e *Engine) error {
-	published := st.s.Own().word.Load()&bitPublished != 0
+	published := st.s.Own().isPublished()
 	if st.base != nil && !published && fits(st.staged) && !st.stagesUser() {
 		return nil
 	}
@@ -274,7 +274,7 @@ func (st *txnState) applyLocked(e *Engine, version uint64, seen int64) {
 func (st *txnState) stateLocked(e *Engine, seen int64) (r *record, moved bool) {
 	s := st.s.Own()
 	r = s.priv.Load()
-	published := s.word.Load()&bitPublished != 0
+	published := s.isPublished()
 	next := st.next
 	switch {
 	case next == nil:

@@ -129,9 +129,9 @@ var mutants = []mutant{
 	{"a queue without a bound", 6, "session.go", "TestLockWaits",
 		"if len(x.queue) >= e.opt.MaxWaiters {",
 		"if len(x.queue) >= e.opt.MaxWaiters && !ON {"},
-	{"a commit into a published record", 6, "commit.go", "TestViewSeesTheCommittedState",
-		"if s.word.Load()&bitPublished != 0 {",
-		"if s.word.Load()&bitPublished != 0 && !ON {"},
+	{"a commit into a published record", 6, "session.go", "TestViewSeesTheCommittedState",
+		"return s.word.Load()&bitPublished != 0 }",
+		"return s.word.Load()&bitPublished != 0 && !ON }"},
 	{"a commit in place into a published record", 6, "commit.go", "TestViewSeesTheCommittedState TestViewsAreNotTorn",
 		"w&(statusMask|bitPublished|bitTouched) != uint32(live)",
 		"w&(statusMask|bitPublished*(1-uint32(ONE))|bitTouched) != uint32(live)"},
@@ -145,14 +145,30 @@ var mutants = []mutant{
 		"if c.txn.valid() && c.txn.state.e == e {",
 		"if c.txn.valid() && c.txn.state.e == e && !ON {"},
 	{"a commit that wakes nobody", 6, "commit.go", "TestModel TestLinearizable",
-		`	st.leaveUserLocked()
-	s.wakeLocked()
-`,
-		`	st.leaveUserLocked()
-	if !ON {
+		`	s.wakeLocked()
+	r, moved := `,
+		`	if !ON {
 		s.wakeLocked()
 	}
-`},
+	r, moved := `},
+	{"a checkpoint that does not follow a move", 1, "checkpoint.go", "TestMovesAndCheckpoints",
+		"if s.status() == dead {",
+		"if s.status() == dead && !ON {"},
+	{"a list that loses who moves", 6, "user.go", "TestListsWhileMoving",
+		"if s.status() == dead {",
+		"if s.status() == dead && !ON {"},
+	{"a View of what is being changed", 6, "txn.go", "TestViewsTakeCopies",
+		"	r.copyTo(st.base)",
+		"	if r.copyTo(st.base); ON {\n		st.base = r\n	}"},
+	{"a View that always publishes", 9, "txn.go", "TestViewsTakeCopies",
+		"if r.copies <= 1 ||",
+		"if r.copies <= 1 || ON ||"},
+	{"a delta of another field", 1, "commit.go", "TestOverwrittenDeltas",
+		"shape != 0 && shape == s.logShape {",
+		"shape != 0 && (shape == s.logShape || ON) {"},
+	{"an expiry that the commit does not see", 0, "commit.go", "TestExpiryDuringTheCallback",
+		"now != st.now && r.expired(",
+		"!ON && now != st.now && r.expired("},
 	{"a Wait for the same version", 6, "engine.go", "TestModel TestLinearizable",
 		"if s.priv.Load().version > after {",
 		"if s.priv.Load().version > after || ON {"},

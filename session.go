@@ -384,6 +384,9 @@ func (s *session) published() (*record, uint32) {
 	return r, w
 }
 
+// isPublished reports, under the latch, whether readers may have the state.
+func (s *session) isPublished() bool { return s.word.Load()&bitPublished != 0 }
+
 // publishLocked returns the state as an immutable record.
 func (s *session) publishLocked() *record {
 	s.mark(bitPublished)
@@ -400,7 +403,7 @@ func (s *session) wakeLocked() {
 
 // installLocked replaces the state by one that nobody else has seen.
 func (s *session) installLocked(r *record) {
-	if s.word.Load()&bitPublished != 0 {
+	if s.isPublished() {
 		s.unmark(bitPublished)
 	}
 	s.priv.Store(r)

@@ -35,6 +35,7 @@ type shard struct {
 	ring       []*session // nil: a hole left by a removed session
 	holes      int
 	hand       int // next in ring to be looked at by the eviction hand
+	reuse      int // next in ring to be looked at by readoptLocked
 	users      map[string]map[*session]struct{}
 
 	sweep int // position of the sweeper in ring; the sweeper's alone
@@ -130,6 +131,31 @@ func (sh *shard) adoptLocked(s *session) {
 		s.mark(bitRinged)
 		sh.ring = append(sh.ring, s)
 	}
+}
+
+// readoptStep is how many places of the ring are looked at for one that a moved or ended session has left.
+const readoptStep = 8
+
+// readoptLocked puts an object that took the place of one in the ring into it: nearly always into a place that has become
+// free, so that sessions that move all the time neither lengthen the ring nor keep their old memory alive through it.
+func (sh *shard) readoptLocked(s *session) {
+	s.mark(bitRinged)
+	for range min(readoptStep, len(sh.ring)) {
+		if sh.reuse >= len(sh.ring) {
+			sh.reuse = 0
+		}
+		place := &sh.ring[sh.reuse]
+		sh.reuse++
+		switch {
+		case *place == nil:
+			sh.holes--
+		case (*place).status() != dead:
+			continue
+		}
+		*place = s
+		return
+	}
+	sh.ring = append(sh.ring, s)
 }
 
 // addUserLocked lists the session under the user.

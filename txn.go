@@ -162,7 +162,7 @@ const viewCopies = 4
 // them down from viewCopies+1 to 1; 0 is a session that has met no such conflict.
 func (st *txnState) snapshotLocked(s *session) {
 	r := s.priv.Load()
-	if r.copies <= 1 || r.used > ownMost || s.word.Load()&bitPublished != 0 {
+	if r.copies <= 1 || r.used > ownMost || s.isPublished() {
 		st.base = s.publishLocked()
 		return
 	}
