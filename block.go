@@ -85,7 +85,7 @@ func (s *session) setID(id string) {
 func (s *session) movable() bool {
 	w := s.word.Load()
 	st := statusOf(w)
-	return (st == live || st == absent) && w>>pinShift == 0 && s.lk.Load()&lockQueued == 0
+	return (st == live || st == absent) && w&bitBlind == 0 && w>>pinShift == 0 && s.lk.Load()&lockQueued == 0
 }
 
 // moveLocked puts a new object with its record in the place of a session whose lock the caller holds, who from
@@ -116,10 +116,9 @@ func (e *Engine) moveLocked(sh *shard, s, to *session, r *record) bool {
 // takePlaceLocked makes to, with the record, the id's live object instead of s, which is dead and whose word was w.
 func (e *Engine) takePlaceLocked(sh *shard, s, to *session, r *record, w uint32) {
 	to.name = s.name
-	if x := s.extra.Load(); x != nil && (x.id != "" || x.next.Load() != nil || len(x.users) > 0 || x.watch != nil) {
+	if x := s.extra.Load(); x != nil && (x.id != "" || len(x.users) > 0 || x.watch != nil) {
 		// The queue is not taken along: nobody is in it, and who comes to s now may join that one still.
 		y := &extra{id: x.id, watch: x.watch, users: slices.Clone(x.users)}
-		y.next.Store(x.next.Load())
 		to.extra.Store(y)
 		x.watch = nil
 	}

@@ -1,6 +1,7 @@
 package sessile_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -163,4 +164,59 @@ func TestOverwrittenDeltas(t *testing.T) {
 		return nil
 	}))
 	finish(t, e)
+}
+
+// Where a session moves all the time, what it has moved from is let go of at once.
+func TestMovesLeaveNothing(t *testing.T) {
+	eachMode(t, sessile.Options{}, func(t *testing.T, e *sessile.Engine) {
+		for _, id := range []string{"a", "b", "c"} {
+			require.NoError(t, e.Upsert(ctx, id, nil))
+		}
+		for i := range 20_000 {
+			require.NoError(t, e.Update(ctx, "a", set("size", 1+300*(i%2))))
+		}
+		require.Less(t, e.Stats().Hot, int64(100))
+	})
+}
+
+// A session that is pinned cannot move, and takes the memory of two records then: MaxMemory holds for both.
+func TestMaxMemoryOfPinnedSessions(t *testing.T) {
+	const most = 1 << 20
+	e := open(t, sessile.Options{InMemory: true, MaxMemory: most})
+	var ids []string
+	for err := error(nil); err == nil; {
+		var id string
+		if id, err = e.Create(ctx, set("pad", 200)); err == nil {
+			ids = append(ids, id)
+		} else {
+			require.ErrorIs(t, err, sessile.ErrTooLarge)
+		}
+	}
+	waiting, cancel := context.WithCancel(ctx)
+	var pins sync.WaitGroup
+	for _, id := range ids {
+		pins.Go(func() { _, _ = e.Wait(waiting, id, 1<<63) })
+	}
+	require.Eventually(t, func() bool { return sessile.Pinned(e) == len(ids) }, 10*time.Second, time.Millisecond)
+	for _, id := range ids {
+		require.NoError(t, e.View(ctx, id, nil))
+		if err := e.Update(ctx, id, set("pad", 200)); err != nil {
+			require.ErrorIs(t, err, sessile.ErrTooLarge)
+		}
+	}
+	require.LessOrEqual(t, e.Stats().Bytes, int64(most))
+	cancel()
+	pins.Wait()
+}
+
+// A list does not take the record on disk for the state of a session that moves just now.
+func TestLookWhileMoving(t *testing.T) {
+	e := open(t, sessile.Options{Dir: t.TempDir(), CheckpointInterval: time.Hour})
+	user := func(name string) func(sessile.Txn) error {
+		return func(tx sessile.Txn) error { return tx.SetUser(name) }
+	}
+	require.NoError(t, e.Upsert(ctx, "a", user("old")))
+	sessile.Checkpoint(e)
+	require.NoError(t, e.Update(ctx, "a", user("new")))
+	require.Equal(t, "new", sessile.LookWhileMoving(e, "a").User)
 }

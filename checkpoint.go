@@ -164,6 +164,7 @@ type captured struct {
 	ops   []store.Op
 	users []string // index entries that ops delete
 	blind bool     // the record on disk says what index entry to delete
+	user  string   // of a live session
 	ended bool
 }
 
@@ -184,6 +185,7 @@ func (p *persister) capture(b *batch, sh *shard, s *session) {
 	}
 	c.s = s
 	w := s.word.Load()
+	c.blind = w&bitBlind != 0 // also of one created anew: what it was before is still to be counted
 	switch statusOf(w) {
 	case live:
 		r := s.priv.Load()
@@ -196,7 +198,6 @@ func (p *persister) capture(b *batch, sh *shard, s *session) {
 		user, _ = r.user()
 	case ended:
 		c.ended = true
-		c.blind = w&bitBlind != 0
 	default:
 		s.unmark(bitChanged)
 		sh.mu.Unlock()
@@ -207,6 +208,7 @@ func (p *persister) capture(b *batch, sh *shard, s *session) {
 		// still to be deleted.
 		c.users = slices.DeleteFunc(slices.Clone(x.users), func(u string) bool { return u == user })
 	}
+	c.user = user
 	s.unmark(bitChanged)
 	s.mark(bitPending)
 	sh.mu.Unlock()
@@ -276,20 +278,23 @@ func (p *persister) resolveBlind(c *captured) bool {
 		p.fail(err)
 		return false
 	}
-	if !ok {
-		return true
+	var r *record
+	var seen int64
+	if ok {
+		r, seen, err = p.openRecord(key, value)
 	}
-	r, seen, err := p.openRecord(key, value)
-	if err != nil {
+	c.sh.mu.Lock()
+	switch {
+	case r != nil:
+		p.e.settleBlindLocked(c.s, r, seen)
+	case ok && c.s.word.Load()&bitBlind != 0:
 		// Damaged: its user, and so its index entry, cannot be known. ByUser finds
 		// no record behind the entry.
 		p.e.live.sessions.Add(-1)
-		return true
 	}
-	c.sh.mu.Lock()
-	p.e.settleBlindLocked(c.s, r, seen)
+	c.s.unmark(bitBlind)
 	c.sh.mu.Unlock()
-	if user, _ := r.user(); user != "" {
+	if user, _ := r.user(); user != "" && user != c.user {
 		c.ops = append(c.ops, store.Op{Key: p.indexKey(user, c.s.id())})
 	}
 	return true

@@ -101,7 +101,10 @@ func (st *txnState) admitLocked(e *Engine) error {
 	}
 	grows := int64(0)
 	if st.next != st.own {
-		grows = int64(st.next.size() - st.base.size())
+		grows = int64(st.next.size())
+		if st.block != nil || st.base != st.s.Own().own() {
+			grows -= int64(st.base.size()) // else its memory stays the session's
+		}
 	}
 	if st.base == nil {
 		grows += sessionOverhead

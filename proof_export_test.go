@@ -25,3 +25,36 @@ func AdvanceClock(opt Options, st store.Store, by time.Duration) error {
 	live := groupCounts{now, boot.sessions, boot.anonymous}
 	return st.Commit([]store.Op{{Key: lowKey, Value: p.encodeLow(p.low, live)}})
 }
+
+// Pinned returns how many hot sessions are pinned.
+func Pinned(e *Engine) (n int) {
+	for _, sh := range e.shards {
+		sh.mu.Lock()
+		for _, s := range sh.ring {
+			if s != nil && s.word.Load()>>pinShift != 0 {
+				n++
+			}
+		}
+		sh.mu.Unlock()
+	}
+	return n
+}
+
+// LookWhileMoving returns what a list tells of a session that is about to take another place.
+func LookWhileMoving(e *Engine, id string) Info {
+	h := e.hash(id)
+	sh := e.shardOf(h)
+	s := e.find(h, id)
+	sh.mu.Lock()
+	w := s.word.Load()
+	s.setStatus(dead)
+	looked := make(chan Info, 1)
+	go func() {
+		info, _, _ := e.look(id)
+		looked <- info
+	}()
+	time.Sleep(20 * time.Millisecond) // it must not come to an answer, which no signal can tell
+	s.word.Store(w)
+	sh.mu.Unlock()
+	return <-looked
+}

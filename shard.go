@@ -91,6 +91,9 @@ func (sh *shard) findOrAdd(h uint64, id string, add *session) (s *session, added
 // replace puts another object of the same id in the place of one.
 func (sh *shard) replace(h uint64, s, by *session) {
 	sh.sessions.Compute(h, func(head *session, ok bool) (*session, bool) {
+		if next := s.next(); next != nil {
+			by.extraOf().next.Store(next)
+		}
 		if head == s {
 			return by, false
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -131,7 +132,11 @@ func (e *Engine) look(id string) (Info, bool, error) {
 	sh := e.shardOf(h)
 	for {
 		s := sh.find(h, id)
-		if s != nil && s.status() != dead && s.status() != loading {
+		if s != nil && s.status() == dead {
+			runtime.Gosched() // it moves just now, and the disk may be behind; or it is about to leave the map
+			continue
+		}
+		if s != nil && s.status() != loading {
 			info, ok := e.infoIfLive(sh, s)
 			if !ok && s.status() == dead {
 				continue // evicted in this moment
