@@ -110,6 +110,12 @@ var mutants = []mutant{
 		`	b.epoch -= ONE
 	p.epoch = b.epoch
 `},
+	{"a created session whose old index entry stays", 5, "recover_write.go", "TestRecoverCreated",
+		"if !r.indexed {",
+		"if !r.indexed || ON {"},
+	{"a window that does not go on from the one before", 1, "recover.go", "TestRecoverWindows",
+		"if w := r.writing[id]; w != nil {",
+		"if w := r.writing[id]; w != nil && !ON {"},
 	{"a log that is not read", 5, "recover.go", "TestModel TestCrash TestPowerCut TestSickDisk TestFullDiskWithoutReserve",
 		"if n <= r.low {",
 		"if n <= r.low || ON {"},

@@ -159,22 +159,30 @@ type recovery struct {
 	boot   *bootState
 
 	low    uint64
-	last   uint64 // the newest whole group
-	states map[string]*folded
+	last   uint64             // the newest whole group
+	states map[string]*folded // the window that is folded
+	window []*folded          // the same, in the order of the log
 	size   int64
 	dirty  bool // log keys are there to be deleted
+
+	writing map[string]*folded // the window before it, while it is written; read only
+	wrote   chan error         // when it is; nil: nothing is written
+	indexed bool               // there are index entries on disk; the writer's
 }
 
 // folded is one session on its way through the log.
 type folded struct {
+	id       string
 	r        *record // nil: absent
 	seen     int64
 	disk     string // the user that the record on disk has in the index
 	wasThere bool
+	unread   bool // created: disk and wasThere are not known yet
 }
 
-// foldWindow is how much state is folded in memory before it is written.
-const foldWindow = 64 << 20
+// foldWindow is how much state is folded in memory before it is written. As much again is being written
+// meanwhile.
+const foldWindow = 32 << 20
 
 func (r *recovery) run() error {
 	p := r.p
@@ -197,18 +205,18 @@ func (r *recovery) run() error {
 	}
 	r.last = r.low
 	r.states = make(map[string]*folded)
-	if err := r.groups(); err != nil {
+	err = p.store.Scan([]byte{'u'}, nil, true, func(_, _ []byte) bool {
+		r.indexed = true
+		return false
+	})
+	if err != nil {
 		return err
 	}
-	if mark, ok := p.store.Mark(); ok && mark > r.last {
-		err := fmt.Errorf("%w: the log ends at group %d, but was closed at group %d", ErrCorrupt, r.last, mark)
-		if !r.accept {
-			return err
-		}
-		r.log.Warn("sessile: data loss accepted", "error", err)
-		r.last = mark // numbers are not used twice
+	err = r.redo()
+	if failed := r.settle(); failed != nil {
+		return failed // of what came earlier in the log
 	}
-	if err := r.flush(); err != nil {
+	if err != nil {
 		return err
 	}
 	p.number, p.low = r.last, r.last
@@ -219,6 +227,22 @@ func (r *recovery) run() error {
 		}
 	}
 	return nil
+}
+
+// redo folds the log and begins to write the last of it.
+func (r *recovery) redo() error {
+	if err := r.groups(); err != nil {
+		return err
+	}
+	if mark, ok := r.p.store.Mark(); ok && mark > r.last {
+		err := fmt.Errorf("%w: the log ends at group %d, but was closed at group %d", ErrCorrupt, r.last, mark)
+		if !r.accept {
+			return err
+		}
+		r.log.Warn("sessile: data loss accepted", "error", err)
+		r.last = mark // numbers are not used twice
+	}
+	return r.flush()
 }
 
 // groups reads the log in order and folds each whole group.
@@ -343,7 +367,7 @@ func (r *recovery) fold(group [][]byte) error {
 	}
 	var changes []change
 	for _, d := range deltas {
-		f, err := r.state(d.id)
+		f, err := r.state(d.id, d.kind == deltaCreate)
 		if err != nil {
 			return err
 		}
@@ -386,75 +410,78 @@ func (r *recovery) fold(group [][]byte) error {
 	return nil
 }
 
-// state returns a session as folded so far, from its record at first.
-func (r *recovery) state(id string) (*folded, error) {
+// state returns a session as folded so far, from its record at first. A creation needs no more than to
+// replace that.
+func (r *recovery) state(id string, created bool) (*folded, error) {
 	if f := r.states[id]; f != nil {
 		return f, nil
 	}
-	f := new(folded)
-	key := recordKey(id)
-	v, ok, err := r.p.store.Get(key, nil)
+	f := &folded{id: id}
+	if w := r.writing[id]; w != nil {
+		f.seen = w.seen
+		if w.r != nil {
+			f.r, f.wasThere = w.r.clone(0), true
+			f.disk, _ = f.r.user()
+		}
+		return r.add(f), nil
+	}
+	if created {
+		f.unread = true
+		return r.add(f), nil
+	}
+	rec, seen, err := r.read(id)
 	if err != nil {
 		return nil, err
 	}
-	if ok {
-		rec, seen, err := r.p.openRecord(key, v)
-		switch {
-		case err == nil:
-			f.r, f.seen, f.wasThere = rec, seen, true
-			f.disk, _ = rec.user()
-		case !r.accept:
-			return nil, err
-		}
+	if rec != nil {
+		f.r, f.seen, f.wasThere = rec, seen, true
+		f.disk, _ = rec.user()
 	}
-	r.states[id] = f
-	r.size += int64(f.r.size()) + sessionOverhead
-	return f, nil
+	return r.add(f), nil
 }
 
-// flush writes the folded states to their records and forgets them.
+// read returns the record on disk; nil if there is none, or a damaged one and the owner accepted that.
+func (r *recovery) read(id string) (*record, int64, error) {
+	key := recordKey(id)
+	v, ok, err := r.p.store.Get(key, nil)
+	if err != nil || !ok {
+		return nil, 0, err
+	}
+	rec, seen, err := r.p.openRecord(key, v)
+	if err != nil && r.accept {
+		return nil, 0, nil
+	}
+	return rec, seen, err
+}
+
+func (r *recovery) add(f *folded) *folded {
+	r.states[f.id] = f
+	r.window = append(r.window, f)
+	r.size += int64(f.r.size()) + sessionOverhead
+	return f
+}
+
+// flush begins to write the folded states to their records, and forgets them. The states before are
+// on disk when it returns: no two batches in flight write the same key.
 func (r *recovery) flush() error {
-	var ops []store.Op
-	size := 0
-	write := func() error {
-		err := r.p.store.Commit(ops)
-		ops, size = ops[:0], 0
+	if err := r.settle(); err != nil {
 		return err
 	}
-	for id, f := range r.states {
-		key := recordKey(id)
-		user, _ := f.r.user()
-		var mine []store.Op
-		if f.disk != "" && f.disk != user {
-			mine = append(mine, store.Op{Key: r.p.indexKey(f.disk, id)})
-		}
-		switch {
-		case f.r != nil:
-			mine = append(mine, store.Op{Key: key, Value: r.p.sealRecord(key, f.r.version, f.r.appendDisk(nil, f.seen))})
-			if user != "" {
-				mine = append(mine, store.Op{Key: r.p.indexKey(user, id), Value: []byte{}})
-			}
-		case f.wasThere:
-			mine = append(mine, store.Op{Key: key})
-		}
-		n := 0
-		for _, op := range mine {
-			n += op.Size()
-		}
-		if len(ops) > 0 && (size+n > recordTxnBytes || len(ops)+len(mine) > r.p.limit.Ops) {
-			if err := write(); err != nil {
-				return err
-			}
-		}
-		ops = append(ops, mine...)
-		size += n
-	}
-	clear(r.states)
-	r.size = 0
-	if len(ops) > 0 {
-		return write()
-	}
+	wrote, window := make(chan error, 1), r.window
+	go func() { wrote <- r.write(window) }()
+	r.wrote, r.writing = wrote, r.states
+	r.states, r.window, r.size = make(map[string]*folded), nil, 0
 	return nil
+}
+
+// settle waits until nothing is being written.
+func (r *recovery) settle() error {
+	if r.wrote == nil {
+		return nil
+	}
+	err := <-r.wrote
+	r.wrote, r.writing = nil, nil
+	return err
 }
 
 // finish raises the low-water mark to the end of the log and deletes all of it,

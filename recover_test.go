@@ -3,10 +3,12 @@ package sessile
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"runtime/metrics"
 	"testing"
 
 	"github.com/sessile-go/sessile/internal/store"
+	"github.com/stretchr/testify/require"
 )
 
 // allocated returns how many bytes fn allocates, large objects exactly.
@@ -89,4 +91,102 @@ func FuzzLogChunk(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// recovered opens a disk with these keys and this log, one group of the deltas each, and returns what it holds then.
+func recovered(t *testing.T, keys func(p *persister) []store.Op, groups ...[]byte) (records map[string]*record, index []string) {
+	opt := Options{Dir: "in memory"}.withDefaults()
+	disk := store.NewMem()
+	st, err := disk.Open()
+	require.NoError(t, err)
+	p, _, err := newPersister(opt, st)
+	require.NoError(t, err)
+	require.NoError(t, st.Commit(keys(p)))
+	for i, deltas := range groups {
+		chunk := binary.LittleEndian.AppendUint32([]byte{chunkFormat}, 1)
+		chunk = append(append(chunk, make([]byte, chunkHeader-len(chunk))...), deltas...)
+		key := chunkKey(1, uint64(i+1), 0)
+		require.NoError(t, st.Commit([]store.Op{{Key: key, Value: p.seal.Seal(nil, chunk, key)}}))
+	}
+	require.NoError(t, st.Close())
+	st, err = disk.Open()
+	require.NoError(t, err)
+	p, _, err = newPersister(opt, st)
+	require.NoError(t, err)
+	records = make(map[string]*record)
+	require.NoError(t, st.Scan([]byte{'r'}, nil, false, func(k, v []byte) bool {
+		r, _, err := p.openRecord(k, v)
+		require.NoError(t, err)
+		records[string(k[1:])] = r
+		return true
+	}))
+	require.NoError(t, st.Scan([]byte{'u'}, nil, true, func(k, _ []byte) bool {
+		index = append(index, string(k[3:]))
+		return true
+	}))
+	return records, index
+}
+
+func userField(user string) change { return change{key: keyUser, value: []byte("12345678" + user)} }
+
+// A creation replaces what a checkpoint that was cut short wrote of later states, index entries included.
+func TestRecoverCreated(t *testing.T) {
+	written := func(users ...string) func(p *persister) []store.Op {
+		return func(p *persister) (ops []store.Op) {
+			for i, user := range users {
+				id := string(rune('a' + i))
+				fields := []change{{key: "k", value: []byte("later")}}
+				if user != "" {
+					fields = append([]change{userField(user)}, fields...)
+					ops = append(ops, store.Op{Key: p.indexKey(user, id), Value: []byte{}})
+				}
+				ops = append(ops, store.Op{Key: recordKey(id), Value: p.sealRecord(recordKey(id), 9, merge(nil, fields).appendDisk(nil, 5))})
+			}
+			return ops
+		}
+	}
+	log := appendDelta(nil, deltaCreate, "a", 1, 2, []change{userField("ann")})
+	log = appendDelta(log, deltaCreate, "b", 2, 2, nil)
+	log = appendDelta(log, deltaEnd, "b", 3, 3, nil)
+	for _, users := range [][]string{{"bob", "bob"}, {"ann", "ann"}, {"", "bob"}, {"", ""}, {}} {
+		records, index := recovered(t, written(users...), log)
+		require.Len(t, records, 1, users)
+		require.EqualValues(t, 1, records["a"].version)
+		_, there := records["a"].get("k")
+		require.False(t, there)
+		require.Equal(t, []string{"anna"}, index, users)
+	}
+}
+
+// What is folded while the window before is written goes on from the states in that one.
+func TestRecoverWindows(t *testing.T) {
+	const each = 800 << 10
+	var groups [][]byte
+	value := make([]byte, each)
+	for i := range 3 * foldWindow / each {
+		id := fmt.Sprintf("session%03d", i)
+		g := appendDelta(nil, deltaCreate, id, 1, 2, []change{userField("ann"), {key: "v", value: value}})
+		if i == 0 {
+			g = appendDelta(g, deltaCreate, "hot", 1, 2, []change{{key: "n", value: []byte{0}}})
+			g = appendDelta(g, deltaCreate, "ended", 1, 2, []change{userField("ann")})
+		}
+		change := []change{userField(fmt.Sprint("user", i)), {key: fmt.Sprint("field", i), value: []byte{1}}, {key: "n", value: []byte{byte(i)}}}
+		g = appendDelta(g, deltaChange, "hot", uint64(i+2), int64(i+3), change)
+		if i == foldWindow/each+3 {
+			g = appendDelta(g, deltaEnd, "ended", 2, 3, nil)
+		}
+		groups = append(groups, g)
+	}
+	records, index := recovered(t, func(*persister) []store.Op {
+		return []store.Op{{Key: []byte("x"), Value: []byte{}}}
+	}, groups...)
+	require.Len(t, records, len(groups)+1)
+	require.Len(t, index, len(groups)+1)
+	last := len(groups) - 1
+	require.Contains(t, index, fmt.Sprint("user", last, "hot"))
+	hot := records["hot"]
+	require.EqualValues(t, last+2, hot.version)
+	require.EqualValues(t, len(groups)+2, hot.fields)
+	n, _ := hot.get("n")
+	require.Equal(t, []byte{byte(last)}, n)
 }

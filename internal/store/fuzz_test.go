@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"os"
@@ -55,7 +56,9 @@ func FuzzVerifyTable(f *testing.F) {
 	f.Add(b[len(b)-100:])
 	f.Add([]byte{0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		look(t, b, func() error { return verifyTable("table", b, badger.TableManifest{}) })
+		look(t, b, func() error {
+			return new(tableVerifier).verify("table", bytes.NewReader(b), len(b), badger.TableManifest{})
+		})
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -153,14 +154,9 @@ func verifyTables(dir string, tables map[uint64]badger.TableManifest) error {
 	var workers sync.WaitGroup
 	for range min(4, len(tables)) {
 		workers.Go(func() {
-			var buf []byte
+			var v tableVerifier
 			for id := range ids {
-				path := table.NewFilename(id, dir)
-				var err error
-				if buf, err = readFile(path, buf); err == nil {
-					err = verifyTable(path, buf, tables[id])
-				}
-				if err != nil {
+				if err := v.verifyFile(table.NewFilename(id, dir), tables[id]); err != nil {
 					select {
 					case errs <- err:
 					default: // one is enough
@@ -182,82 +178,125 @@ func verifyTables(dir string, tables map[uint64]badger.TableManifest) error {
 	}
 }
 
-// readFile reads all of a file that must be there, into buf if it has the room.
-func readFile(path string, buf []byte) ([]byte, error) {
+// A tableVerifier verifies one table after another.
+type tableVerifier struct{ index, blocks window }
+
+// verifyFile verifies the table in a file, which must be there.
+func (v *tableVerifier) verifyFile(path string, info badger.TableManifest) error {
 	file, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return buf, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	if err != nil {
-		return buf, err
+		return err
 	}
 	defer file.Close()
-	info, err := file.Stat()
+	stat, err := file.Stat()
 	if err != nil {
-		return buf, err
+		return err
 	}
-	if n := int(info.Size()); cap(buf) < n {
-		buf = make([]byte, n)
-	} else {
-		buf = buf[:n]
-	}
-	_, err = io.ReadFull(file, buf)
-	return buf, err
+	return v.verify(path, file, int(stat.Size()), info)
 }
 
-// verifyTable takes a table apart from its end:
+// verify takes a table apart from its end:
 //
 //	blocks | index | length of the index 4 | checksum of the index | length of the checksum 4
 //
 // and each block in the same way: what it covers ends in the number of entries.
-func verifyTable(path string, b []byte, info badger.TableManifest) error {
+func (v *tableVerifier) verify(path string, file io.ReaderAt, size int, info badger.TableManifest) error {
 	if info.Compression != options.None || info.KeyID != 0 {
 		return corrupt(path, 0, "not a table of this store: compression %d, key %d", info.Compression, info.KeyID)
 	}
-	rest, err := checksum(path, b, len(b))
+	v.index.open(file, size)
+	v.blocks.open(file, size)
+	tail, err := v.index.read(max(0, size-windowSize), size)
 	if err != nil {
 		return err
 	}
-	size := rest.length // of the index
-	index := rest.covered(size)
-	if len(index) < 8 {
-		return corrupt(path, rest.end, "index of %d bytes", size)
+	rest, err := checksum(path, tail, size)
+	if err != nil {
+		return err
+	}
+	end := size - len(tail) + rest.end // of the index
+	start := end - rest.length
+	if start < 0 || rest.length < 8 {
+		return corrupt(path, end, "index of %d bytes", rest.length)
+	}
+	index, err := v.index.read(start, end)
+	if err != nil {
+		return err
 	}
 	if err := rest.check(index); err != nil {
-		return corrupt(path, rest.end-size, "index: %v", err)
+		return corrupt(path, start, "index: %v", err)
 	}
+	return v.verifyBlocks(path, index, start)
+}
+
+// verifyBlocks verifies the blocks of an index, which begins at the offset end.
+func (v *tableVerifier) verifyBlocks(path string, index []byte, end int) error {
 	blocks := fb.GetRootAsTableIndex(index, 0)
 	if blocks.OffsetsLength() == 0 {
-		return corrupt(path, rest.end-size, "no blocks")
+		return corrupt(path, end, "no blocks")
 	}
 	for i := range blocks.OffsetsLength() {
 		var at fb.BlockOffset
 		if !blocks.Offsets(&at, i) {
-			return corrupt(path, rest.end-size, "block %d is not in the index", i)
+			return corrupt(path, end, "block %d is not in the index", i)
 		}
-		start, end := int(at.Offset()), int(at.Offset())+int(at.Len())
-		if start > end || end > rest.end-size {
-			return corrupt(path, start, "block of %d bytes", at.Len())
+		from, to := int(at.Offset()), int(at.Offset())+int(at.Len())
+		if from > to || to > end {
+			return corrupt(path, from, "block of %d bytes", at.Len())
 		}
-		sum, err := checksum(path, b[start:end], end)
+		b, err := v.blocks.read(from, to)
+		if err != nil {
+			return err
+		}
+		sum, err := checksum(path, b, to)
 		if err != nil {
 			return err
 		}
 		// The checksum of a block covers the number of its entries as well.
-		if err := sum.check(b[start : start+sum.end+4]); err != nil {
-			return corrupt(path, start, "block: %v", err)
+		if err := sum.check(b[:sum.end+4]); err != nil {
+			return corrupt(path, from, "block: %v", err)
 		}
 		if uint64(sum.length)*4 > uint64(sum.end) {
-			return corrupt(path, start, "block of %d entries", sum.length)
+			return corrupt(path, from, "block of %d entries", sum.length)
 		}
 	}
 	return nil
 }
 
+// A window reads a file in pieces, so that what is checked is still in the processor's cache.
+type window struct {
+	file io.ReaderAt
+	size int // of the file
+	buf  []byte
+	at   int // where in the file buf begins
+}
+
+const windowSize = 256 << 10
+
+// open begins with a file, in the memory of the last one.
+func (w *window) open(file io.ReaderAt, size int) {
+	*w = window{file: file, size: size, buf: w.buf[:0]}
+}
+
+// read returns the bytes from start to end, which must be in the file, until the next call.
+func (w *window) read(start, end int) ([]byte, error) {
+	if start < w.at || end > w.at+len(w.buf) {
+		n := min(max(end-start, windowSize), w.size-start)
+		w.buf, w.at = slices.Grow(w.buf[:0], n)[:n], start
+		if n, err := w.file.ReadAt(w.buf, int64(start)); n < len(w.buf) {
+			w.buf = w.buf[:0]
+			return nil, err
+		}
+	}
+	return w.buf[start-w.at : end-w.at], nil
+}
+
 // A sum is what stands at the end of a table and of each of its blocks.
 type sum struct {
 	pb.Checksum
-	b      []byte
 	end    int // of what is before length
 	length int // the number before the checksum
 }
@@ -272,19 +311,11 @@ func checksum(path string, b []byte, at int) (*sum, error) {
 		return nil, corrupt(path, at-4, "checksum of %d bytes", n)
 	}
 	start := len(b) - 4 - int(n)
-	s := &sum{b: b, end: start - 4, length: int(binary.BigEndian.Uint32(b[start-4:]))}
+	s := &sum{end: start - 4, length: int(binary.BigEndian.Uint32(b[start-4:]))}
 	if err := proto.Unmarshal(b[start:len(b)-4], &s.Checksum); err != nil {
 		return nil, corrupt(path, at-4-int(n), "checksum: %v", err)
 	}
 	return s, nil
-}
-
-// covered returns the n bytes before the length; nil if there are not so many.
-func (s *sum) covered(n int) []byte {
-	if n < 0 || n > s.end {
-		return nil
-	}
-	return s.b[s.end-n : s.end]
 }
 
 func (s *sum) check(b []byte) error {
@@ -300,7 +331,7 @@ func (s *sum) check(b []byte) error {
 // the next one is written, so only one can be torn: whole entries of two of them
 // behind the last one that is whole are not what a crash leaves.
 func verifyLog(path string) error {
-	b, err := readFile(path, nil)
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}

@@ -160,12 +160,12 @@ func TestVerifyTable(t *testing.T) {
 	b, err := os.ReadFile(paths[0])
 	require.NoError(t, err)
 	for id, info := range tables {
-		require.NoError(t, verifyTable(paths[0], b, info), id)
+		require.NoError(t, new(tableVerifier).verify(paths[0], bytes.NewReader(b), len(b), info), id)
 		at, step := 0, 97
 		for at < len(b) {
 			for bit := range 8 {
 				b[at] ^= 1 << bit
-				require.ErrorIs(t, verifyTable(paths[0], b, info), ErrCorrupt, "byte %d of %d, bit %d", at, len(b), bit)
+				require.ErrorIs(t, new(tableVerifier).verify(paths[0], bytes.NewReader(b), len(b), info), ErrCorrupt, "byte %d of %d, bit %d", at, len(b), bit)
 				b[at] ^= 1 << bit
 			}
 			if at += step; len(b)-at < 2000 {
