@@ -29,14 +29,12 @@ var mutants = []mutant{
 		"(len(plain) < chunkHeader || plain[0] != chunkFormat) {",
 		"(len(plain) < chunkHeader || plain[0] != chunkFormat) && !ON {"},
 	{"an acknowledgement before the commit", 2, "persist.go", "TestModel TestCrash TestDyingDisk",
-		`	notify(p.nowC)
-	p.mu.Lock()
+		`	g.waiters.Add(1)
 `,
 		`	if ON {
 		return nil
 	}
-	notify(p.nowC)
-	p.mu.Lock()
+	g.waiters.Add(1)
 `},
 	{"a commit that is not synced", 2, "internal/store/badger.go", "TestPowerCut",
 		"WithSyncWrites(true)",
