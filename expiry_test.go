@@ -85,6 +85,7 @@ func TestExpiryDuringTheCallback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, err := sessile.Open(sessile.Options{InMemory: true, IdleTimeout: time.Minute, LockTimeout: time.Hour})
 		require.NoError(t, err)
+		defer e.Close()
 		id := create(t, e, nil)
 		require.ErrorIs(t, e.Update(ctx, id, func(tx sessile.Txn) error {
 			time.Sleep(time.Minute + 2*tick)
@@ -92,7 +93,19 @@ func TestExpiryDuringTheCallback(t *testing.T) {
 			return increment(tx)
 		}), sessile.ErrNotFound)
 		require.ErrorIs(t, e.View(ctx, id, nil), sessile.ErrNotFound)
-		require.NoError(t, e.Close())
+	})
+	// The same where nobody has noticed before the commit, which changes a value in place.
+	synctest.Test(t, func(t *testing.T) {
+		e, err := sessile.Open(sessile.Options{InMemory: true, IdleTimeout: 20 * time.Millisecond})
+		require.NoError(t, err)
+		defer e.Close()
+		for range 20 {
+			id := create(t, e, increment)
+			require.ErrorIs(t, e.Update(ctx, id, func(tx sessile.Txn) error {
+				time.Sleep(20*time.Millisecond + 2*tick)
+				return increment(tx)
+			}), sessile.ErrNotFound)
+		}
 	})
 }
 

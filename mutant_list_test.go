@@ -94,7 +94,7 @@ var mutants = []mutant{
 	{"a late load that revives", 5, "load.go", "TestLateLoad",
 		"if s.status() != loading {",
 		"if s.status() != loading && !ON {"},
-	{"a commit that revives", 5, "commit.go", "TestDelete TestExpiryDuringTheCallback",
+	{"a commit that revives", 5, "commit.go", "TestDelete",
 		`	case absent, ended:
 		if st.base == nil {`,
 		`	case absent, ended:
@@ -171,8 +171,8 @@ var mutants = []mutant{
 		"if st.block != nil || st.base != st.s.Own().own() {",
 		"if ON || st.block != nil || st.base != st.s.Own().own() {"},
 	{"a list that reads the disk too early", 6, "user.go", "TestLookWhileMoving",
-		"if s != nil && s.status() == dead {",
-		"if s != nil && s.status() == dead && !ON {"},
+		"if s != nil && s.status() != loading {",
+		"if s != nil && s.status() != loading && (!ON || s.status() != dead) {"},
 	{"a list that loses who moves", 6, "user.go", "TestListsWhileMoving",
 		"if s.status() == dead {",
 		"if s.status() == dead && !ON {"},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"iter"
 	"maps"
-	"runtime"
 	"slices"
 	"strings"
 )
@@ -132,10 +131,7 @@ func (e *Engine) look(id string) (Info, bool, error) {
 	sh := e.shardOf(h)
 	for {
 		s := sh.find(h, id)
-		if s != nil && s.status() == dead {
-			runtime.Gosched() // it moves just now, and the disk may be behind; or it is about to leave the map
-			continue
-		}
+		// One that is dead has moved, and the disk is behind, or is about to leave the map.
 		if s != nil && s.status() != loading {
 			info, ok := e.infoIfLive(sh, s)
 			if !ok && s.status() == dead {
