@@ -250,14 +250,14 @@ func (e *Engine) Resolve(ctx context.Context, token string) (Grant, error) {
 		return Grant{}, err
 	}
 	var s *session
-	var field []byte
+	var v verifiers
 	err := e.onSession(ctx, id, func(sh *shard, found *session) error {
 		if found.status() != live || e.expireLocked(sh, found) {
 			return ErrNotFound
 		}
 		s = found
-		tokens, _ := s.priv.Load().get(keyTokens)
-		field = append(field, tokens...)
+		field, _ := s.priv.Load().get(keyTokens)
+		v = decodeVerifiers(field)
 		return nil
 	})
 	now := e.clock.now()
@@ -267,7 +267,6 @@ func (e *Engine) Resolve(ctx context.Context, token string) (Grant, error) {
 	case err != nil:
 		return Grant{}, err
 	}
-	v := decodeVerifiers(field)
 	i := v.match(hash)
 	switch {
 	case i < 0:
