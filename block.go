@@ -16,7 +16,7 @@ import (
 // somebody pins the object or waits for its lock it cannot move; its record then lies elsewhere.
 type block[A any] struct {
 	session
-	room A
+	_ A
 }
 
 const (

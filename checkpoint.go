@@ -281,7 +281,7 @@ func (p *persister) resolveBlind(c *captured) bool {
 	var r *record
 	var seen int64
 	if ok {
-		r, seen, err = p.openRecord(key, value)
+		r, seen, _ = p.openRecord(key, value)
 	}
 	c.sh.mu.Lock()
 	switch {
