@@ -124,7 +124,7 @@ func (p *persister) checkpoint(sealWith error) bool {
 		for _, s := range list {
 			p.capture(&b, p.e.shards[i], s)
 			if b.size >= captureBytes {
-				if !p.writeBatch(&b, sealWith != nil) {
+				if !p.writeBatch(&b) {
 					return false
 				}
 				wrote = true
@@ -132,7 +132,7 @@ func (p *persister) checkpoint(sealWith error) bool {
 		}
 	}
 	if len(b.items) > 0 {
-		if !p.writeBatch(&b, sealWith != nil) {
+		if !p.writeBatch(&b) {
 			return false
 		}
 		wrote = true
@@ -142,7 +142,7 @@ func (p *persister) checkpoint(sealWith error) bool {
 	}
 	if sealWith != nil {
 		// Nothing commits any more, and sessions that had ended unseen are counted by now.
-		lo.live = p.e.groupCounts()
+		lo.live, lo.number = p.e.groupCounts(), max(lo.number, b.group)
 	}
 	if !p.raise(lo.number, lo.live) || !p.collect(lo.number) {
 		return false
@@ -156,6 +156,8 @@ func (p *persister) checkpoint(sealWith error) bool {
 type batch struct {
 	items []captured
 	size  int
+	seen  int64  // the latest last-seen
+	group uint64 // the group that the log was cut at for it
 }
 
 type captured struct {
@@ -189,6 +191,7 @@ func (p *persister) capture(b *batch, sh *shard, s *session) {
 	switch statusOf(w) {
 	case live:
 		r := s.priv.Load()
+		b.seen = max(b.seen, s.seen.Load())
 		version = r.version
 		plain = r.appendDisk(make([]byte, 0, recordDiskHead+int(r.used)), s.seen.Load())
 		if w&bitTouched != 0 {
@@ -232,12 +235,12 @@ func (p *persister) capture(b *batch, sh *shard, s *session) {
 	b.items = append(b.items, c)
 }
 
-// writeBatch makes the log durable up to the captured states, then writes them.
-func (p *persister) writeBatch(b *batch, final bool) bool {
-	if !final {
-		if _, ok := p.requestCut(cutRequest{}); !ok {
-			return false
-		}
+// writeBatch makes the log durable up to the captured states, then writes them. The log's clock, too, is not behind a
+// record's last-seen, which may be newer than any log entry: after a crash the engine's time goes on from it.
+func (p *persister) writeBatch(b *batch) bool {
+	hi, ok := p.requestCut(cutRequest{clock: b.seen})
+	if !ok {
+		return false
 	}
 	var ops []store.Op
 	size, from := 0, 0
@@ -264,7 +267,7 @@ func (p *persister) writeBatch(b *batch, final bool) bool {
 		return false
 	}
 	p.written(b.items[from:])
-	*b = batch{}
+	*b = batch{group: hi.number}
 	p.relieve()
 	return true
 }

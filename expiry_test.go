@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sessile-go/sessile"
+	"github.com/sessile-go/sessile/internal/store"
 	"github.com/stretchr/testify/require"
 )
 
@@ -149,6 +150,43 @@ func TestSlowTransactionOnAnIdleEngine(t *testing.T) {
 			return nil
 		}))
 		require.EqualValues(t, 1, e.Stats().SlowTxns)
+		require.NoError(t, e.Close())
+	})
+}
+
+// Time goes on after a crash from where it was, though the wall clock has been set back: a record on disk never
+// says that its session was used in the future, also if it was touched and nothing has been logged since.
+func TestTimeGoesOnAfterACrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := store.NewMem()
+		opt := sessile.Options{Dir: "in memory", FlushInterval: time.Minute, CheckpointInterval: time.Hour}
+		st, err := disk.Open()
+		require.NoError(t, err)
+		require.NoError(t, sessile.AdvanceClock(opt, st, time.Hour)) // as if the wall clock had been that far ahead
+		require.NoError(t, st.Close())
+		e := openDisk(t, disk, 0, opt)
+		require.NoError(t, e.Upsert(ctx, "a", increment))
+		sessile.Checkpoint(e)
+		require.NoError(t, e.Update(ctx, "a", increment))
+		require.NoError(t, e.Flush(ctx))
+		time.Sleep(time.Second)
+		require.NoError(t, e.Touch(ctx, "a"))
+		disk.SetFault(func(ops []store.Op) store.Fault {
+			if string(ops[0].Key) == "w" { // the checkpoint has written the record, and not yet its mark
+				return store.FaultStall
+			}
+			return store.FaultNone
+		})
+		sessile.AskForCheckpoint(e)
+		synctest.Wait()
+		disk.Crash(0)
+		_ = e.Close()
+		disk.SetFault(nil)
+		e = openDisk(t, disk, 0, opt)
+		require.NoError(t, e.View(ctx, "a", func(tx sessile.Txn) error {
+			require.False(t, tx.Info().LastSeen.After(sessile.EngineTime(e)), "%v, %v", tx.Info().LastSeen, sessile.EngineTime(e))
+			return nil
+		}))
 		require.NoError(t, e.Close())
 	})
 }

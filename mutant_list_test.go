@@ -14,8 +14,11 @@ var mutants = []mutant{
 		bufs[i], sh.log = sh.log, bufs[i][:0]
 `},
 	{"a record ahead of the log", 1, "checkpoint.go", "TestCheckpointWaitsForTheLog",
-		"if !final {",
-		"if !final && !ON {"},
+		"hi, ok := p.requestCut(cutRequest{clock: b.seen})\n",
+		"hi, ok := cutResult{}, true\n	if !ON {\n		hi, ok = p.requestCut(cutRequest{clock: b.seen})\n	}\n"},
+	{"a record ahead of the clock", 1, "persist.go", "TestTimeGoesOnAfterACrash",
+		"if size == 0 && clock <= p.clock {",
+		"if size == 0 && (clock <= p.clock || ON) {"},
 	{"a low-water mark too high", 1, "checkpoint.go", "TestModel",
 		"p.raise(lo.number, lo.live)",
 		"p.raise(lo.number+ONE, lo.live)"},

@@ -71,6 +71,7 @@ type persister struct {
 	checkC     chan struct{} // asks for a checkpoint
 
 	number uint64                // of the last group written; the writer's
+	clock  int64                 // its clock; the writer's
 	spare  [][]byte              // buffers for the next cut; the writer's
 	chunk  []byte                // memory of a groupWriter; the writer's
 	sealed []byte                // the same
@@ -124,6 +125,7 @@ func (g *group) tell() {
 
 // A cutRequest asks the writer for a cut.
 type cutRequest struct {
+	clock   int64 // a group is written, even an empty one, unless the log's clock is as late as this
 	changed bool  // take the lists of changed sessions, too
 	seal    error // nothing may be appended after it
 	reply   chan cutResult
@@ -360,7 +362,7 @@ func (p *persister) writeLoop() {
 			p.tellWaiters()
 		}
 		started := time.Now()
-		ok := p.writeGroup(bufs, res.live)
+		ok := p.writeGroup(bufs, res.live, req.clock)
 		p.flying.Store(nil)
 		if ok {
 			close(g.done)
@@ -473,7 +475,7 @@ const spareMax = 1 << 20
 
 // writeGroup writes the buffers as the next group and reports whether they are on
 // disk. It gives the buffers back for the next cut.
-func (p *persister) writeGroup(bufs [][]byte, live groupCounts) bool {
+func (p *persister) writeGroup(bufs [][]byte, live groupCounts, clock int64) bool {
 	defer func() {
 		for i, b := range bufs {
 			if cap(b) > spareMax {
@@ -489,7 +491,7 @@ func (p *persister) writeGroup(bufs [][]byte, live groupCounts) bool {
 	for _, b := range bufs {
 		size += len(b)
 	}
-	if size == 0 {
+	if size == 0 && clock <= p.clock {
 		return true
 	}
 	started := time.Now()
@@ -513,7 +515,7 @@ func (p *persister) writeGroup(bufs [][]byte, live groupCounts) bool {
 	if !w.closeChunk(true) || !w.commit() {
 		return false
 	}
-	p.number = number
+	p.number, p.clock = number, live.clock
 	took := time.Since(started)
 	c := &p.e.count
 	c.groups.Add(1)
