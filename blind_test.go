@@ -2,6 +2,7 @@ package sessile_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,14 +19,14 @@ func TestEndedUnseenThenMoved(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			opt := sessile.Options{Dir: t.TempDir(), CheckpointInterval: time.Hour}
-			ended := 0
+			var ended atomic.Int32
 			e, err := sessile.Open(opt)
 			require.NoError(t, err)
 			for _, id := range []string{"s", "other", "third"} {
 				require.NoError(t, e.CreateID(ctx, id, nil))
 			}
 			require.NoError(t, e.Close())
-			opt.OnEnd = func(sessile.Info, sessile.Reason) { ended++ }
+			opt.OnEnd = func(sessile.Info, sessile.Reason) { ended.Add(1) }
 			e, f := openFaulty(t, opt)
 			c := make(chan struct{})
 			f.blockGet.Store(&c)
@@ -40,14 +41,13 @@ func TestEndedUnseenThenMoved(t *testing.T) {
 			}
 			f.blockGet.Store(nil)
 			close(c)
-			time.Sleep(50 * time.Millisecond) // the load ends
+			require.Eventually(t, func() bool { return ended.Load() == 1 }, 10*time.Second, time.Millisecond, "the load ends")
 			require.EqualValues(t, 3, e.Stats().Sessions)
 			require.NoError(t, e.Delete(ctx, "s"))
 			require.EqualValues(t, 2, e.Stats().Sessions)
 			sessile.Checkpoint(e)
-			time.Sleep(50 * time.Millisecond)
 			require.EqualValues(t, 2, e.Stats().Sessions, "after the checkpoint")
-			require.Equal(t, 2, ended)
+			require.EqualValues(t, 2, ended.Load())
 		})
 	}
 }
@@ -66,7 +66,6 @@ func TestEndedUnseenThenCreated(t *testing.T) {
 	cancel()
 	f.blockGet.Store(nil)
 	close(c)
-	time.Sleep(50 * time.Millisecond)
 	require.NoError(t, e.Upsert(ctx, "s", increment))
 	require.EqualValues(t, 3, e.Stats().Sessions)
 	sessile.Checkpoint(e)
@@ -74,6 +73,5 @@ func TestEndedUnseenThenCreated(t *testing.T) {
 	require.NoError(t, e.Delete(ctx, "s"))
 	require.EqualValues(t, 2, e.Stats().Sessions)
 	sessile.Checkpoint(e)
-	time.Sleep(50 * time.Millisecond)
 	require.EqualValues(t, 2, e.Stats().Sessions, "after the checkpoint")
 }

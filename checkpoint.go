@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sessile-go/sessile/internal/invariants"
 	"github.com/sessile-go/sessile/internal/seal"
 	"github.com/sessile-go/sessile/internal/store"
 )
@@ -180,6 +181,9 @@ func (p *persister) capture(b *batch, sh *shard, s *session) {
 	sh.mu.Lock()
 	if s.status() == dead {
 		s = sh.find(p.e.hash(s.id()), s.id()) // it has moved since, and the object in its place has all its changes
+	}
+	if invariants.Enabled {
+		invariants.Assert(s != nil && s.word.Load()&(bitChanged|bitPending) == bitChanged, "a session of the list is not to be captured")
 	}
 	if s == nil || s.word.Load()&(bitChanged|bitPending) != bitChanged {
 		sh.mu.Unlock() // captured already; if it has changed since, it is in the next list

@@ -230,6 +230,10 @@ func (s *session) outlivedLocked(user string) {
 func (st *txnState) applyLocked(e *Engine, version uint64, seen int64) {
 	s, sh := st.s.Own(), st.sh
 	before, size := int64(0), st.base.size()
+	was := uint64(0) // the base may be written over
+	if invariants.Enabled && st.base != nil {
+		was = st.base.version
+	}
 	if s.word.Load()&bitRinged != 0 {
 		before = s.footprint()
 	}
@@ -264,6 +268,7 @@ func (st *txnState) applyLocked(e *Engine, version uint64, seen int64) {
 		invariants.Assert(err == nil, "commit of %q: %v", s.id(), err)
 		invariants.Assert(r == s.priv.Load() && s.word.Load()&bitPublished == 0, "commit of %q into a published record", s.id())
 		invariants.Assert(s.lk.Load()&lockHeld != 0, "commit of %q without its lock", s.id())
+		invariants.Assert(version > was || st.next == nil, "version of %q goes back", s.id())
 	}
 	if s.word.Load()&bitTouched != 0 {
 		s.unmark(bitTouched)

@@ -11,7 +11,7 @@ import (
 	"github.com/sessile-go/sessile/internal/invariants"
 )
 
-// A session is the one object in memory for an id. It fills one cache line, the
+// A session is the one object in memory for an id. It is as large as a cache line, the
 // id included, so that a lookup that found the object touches no further line to
 // compare it.
 //

@@ -157,8 +157,8 @@ const ownMost = 4 << 10
 const viewCopies = 4
 
 // snapshotLocked sets what a View sees of a session that is alive. A record that is published is free to read
-// from then on, but costs the next commit a clone. So after such a clone the next few Views take copies, each
-// less than a tenth of a clone; only when still no commit has come is it published. copies counts
+// from then on, but costs the next commit a clone. So after such a clone the next few Views take copies, which
+// allocate nothing; only when still no commit has come is it published. copies counts
 // them down from viewCopies+1 to 1; 0 is a session that has met no such conflict.
 func (st *txnState) snapshotLocked(s *session) {
 	r := s.priv.Load()
