@@ -44,7 +44,7 @@ func fullScale() Scale {
 	}
 }
 
-// quickScale takes less than ten minutes on two cores.
+// quickScale takes about a quarter of an hour on two cores.
 func quickScale() Scale {
 	return Scale{
 		Name: "quick", Rounds: 5, Slice: 100 * time.Millisecond, DurableSlice: 250 * time.Millisecond, Checkpoint: time.Second,
