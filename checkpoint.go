@@ -357,7 +357,7 @@ func (p *persister) encodeLow(number uint64, live groupCounts) []byte {
 	return p.seal.Seal(nil, v, lowKey)
 }
 
-// collect deletes the groups up to the mark, of this epoch; earlier ones went at Open.
+// collect deletes the groups up to the mark.
 func (p *persister) collect(upTo uint64) bool {
 	var ops []store.Op
 	freed := int64(0)
@@ -369,7 +369,7 @@ func (p *persister) collect(upTo uint64) bool {
 				return false
 			}
 			ops = append(ops, store.Op{Key: slices.Clone(k)})
-			freed += int64(max(len(v)-chunkHeader-p.seal.Overhead(), 0))
+			freed += p.chunkBytes(len(v))
 			full = len(ops) == collectStep
 			return !full
 		})
@@ -390,6 +390,9 @@ func (p *persister) collect(upTo uint64) bool {
 		}
 	}
 }
+
+// chunkBytes returns how many bytes of deltas a chunk on disk of n bytes holds.
+func (p *persister) chunkBytes(n int) int64 { return int64(max(n-chunkHeader-p.seal.Overhead(), 0)) }
 
 // collectStep is how many log keys one transaction deletes.
 const collectStep = 1000

@@ -41,6 +41,7 @@ func openWith(opt Options, st store.Store) (*Engine, error) {
 	e.live.anonymous.Store(boot.anonymous)
 	e.persist = p
 	p.attach(e)
+	e.adopt(boot)
 	e.start()
 	return e, nil
 }

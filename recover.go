@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"slices"
 	"time"
@@ -21,6 +20,8 @@ type bootState struct {
 	clock     int64
 	sessions  int64
 	anonymous int64
+	log       int64     // bytes of the log that stay in the store
+	changed   []*folded // the sessions that the log has newer states of than the records
 }
 
 // openStore opens the store of the directory and translates its errors.
@@ -65,7 +66,7 @@ func newPersister(opt Options, st store.Store) (*persister, bootState, error) {
 	if err != nil {
 		return nil, boot, err
 	}
-	r := recovery{p: p, log: opt.Logger, accept: opt.AcceptDataLoss, boot: &boot}
+	r := recovery{p: p, opt: &opt, boot: &boot, window: max(foldWindow, opt.MaxMemory/4)}
 	if err := r.run(); err != nil {
 		return nil, boot, fmt.Errorf("sessile: recovery: %w", storeError(err))
 	}
@@ -148,22 +149,28 @@ func (p *persister) boot() (b bootState, err error) {
 	return b, nil
 }
 
-// A recovery folds the log above the low-water mark into the records. Fold is
+// A recovery folds the log above the low-water mark. Fold is
 // unconditional redo in order: creations replace, deltas of absent sessions are
 // skipped, ends delete, last-seen goes by the greater. Because fields carry absolute
 // values, a crash inside a recovery changes nothing: the next one redoes it.
+//
+// What it folds becomes the engine's as sessions changed since the last checkpoint, as they were before the crash; the
+// log stays, and the next checkpoint writes their records (adopt). Only what exceeds the window is written
+// to its records here, and all of it where the log is not whole: its remains must not meet the groups of this epoch.
 type recovery struct {
-	p      *persister
-	log    *slog.Logger
-	accept bool
-	boot   *bootState
+	p    *persister
+	opt  *Options
+	boot *bootState
 
 	low    uint64
+	mark   groupCounts        // those of the low-water mark
 	last   uint64             // the newest whole group
-	states map[string]*folded // the window that is folded
-	window []*folded          // the same, in the order of the log
+	torn   bool               // something of the log does not count, or is missing
+	window int64              // how much state is folded in memory before it is written; as much again may be being written
+	states map[string]*folded // what is folded
+	folded []*folded          // the same, in the order of the log
 	size   int64
-	dirty  bool // log keys are there to be deleted
+	bytes  int64 // of the log, as persister.logBytes counts them
 
 	writing map[string]*folded // the window before it, while it is written; read only
 	wrote   chan error         // when it is; nil: nothing is written
@@ -180,8 +187,7 @@ type folded struct {
 	unread   bool // created: disk and wasThere are not known yet
 }
 
-// foldWindow is how much state is folded in memory before it is written. As much again is being written
-// meanwhile.
+// foldWindow is the least window.
 const foldWindow = 32 << 20
 
 func (r *recovery) run() error {
@@ -202,6 +208,7 @@ func (r *recovery) run() error {
 		r.boot.clock = int64(binary.LittleEndian.Uint64(plain[8:]))
 		r.boot.sessions = int64(binary.LittleEndian.Uint64(plain[16:]))
 		r.boot.anonymous = int64(binary.LittleEndian.Uint64(plain[24:]))
+		r.mark = groupCounts{r.boot.clock, r.boot.sessions, r.boot.anonymous}
 	}
 	r.last = r.low
 	r.states = make(map[string]*folded)
@@ -219,28 +226,44 @@ func (r *recovery) run() error {
 	if err != nil {
 		return err
 	}
-	p.number, p.low = r.last, r.last
-	// When encrypted, the mark too goes under the first key each time.
-	if r.last != r.low || r.dirty || found && p.seal.Encrypted() {
-		if err := r.finish(); err != nil {
+	p.number, p.low = r.last, r.low
+	if !r.stays() {
+		return r.finish()
+	}
+	for _, f := range r.folded {
+		if err := r.know(f); err != nil {
 			return err
 		}
+	}
+	r.boot.log, r.boot.changed = r.bytes, r.folded
+	// When encrypted, the mark too goes under the first key each time.
+	if found && p.seal.Encrypted() {
+		return p.store.Commit([]store.Op{{Key: lowKey, Value: p.encodeLow(r.low, r.mark)}})
 	}
 	return nil
 }
 
-// redo folds the log and begins to write the last of it.
+// stays reports whether the log stays, and the engine takes what is folded. Half of what makes a checkpoint begin is
+// left for what comes.
+func (r *recovery) stays() bool {
+	return !r.torn && r.size <= r.opt.MaxMemory/4 && r.bytes <= r.opt.MaxLogBytes/4
+}
+
+// redo folds the log, and begins to write the last of it if that is not to stay.
 func (r *recovery) redo() error {
 	if err := r.groups(); err != nil {
 		return err
 	}
 	if mark, ok := r.p.store.Mark(); ok && mark > r.last {
 		err := fmt.Errorf("%w: the log ends at group %d, but was closed at group %d", ErrCorrupt, r.last, mark)
-		if !r.accept {
+		if !r.opt.AcceptDataLoss {
 			return err
 		}
-		r.log.Warn("sessile: data loss accepted", "error", err)
-		r.last = mark // numbers are not used twice
+		r.opt.Logger.Warn("sessile: data loss accepted", "error", err)
+		r.last, r.torn = mark, true // numbers are not used twice
+	}
+	if r.stays() {
+		return nil
 	}
 	return r.flush()
 }
@@ -273,7 +296,7 @@ func (r *recovery) groups() error {
 		}
 		for _, op := range page {
 			after = op.Key
-			r.dirty = true
+			r.bytes += r.p.chunkBytes(len(op.Value))
 			if len(op.Key) != chunkKeyLen {
 				return fmt.Errorf("%w: log key of %d bytes", ErrCorrupt, len(op.Key))
 			}
@@ -320,7 +343,7 @@ func (r *recovery) groups() error {
 					return r.damaged(fmt.Errorf("group %d: %w", n, err))
 				}
 				r.last, group = n, nil
-				if r.size > foldWindow {
+				if r.size > r.window {
 					if err := r.flush(); err != nil {
 						return err
 					}
@@ -329,21 +352,25 @@ func (r *recovery) groups() error {
 		}
 		if now := time.Now(); now.Sub(told) > time.Second {
 			told = now
-			r.log.Info("sessile: recovering", "groups", r.last-r.low, "bytes", bytesIn, "elapsed", now.Sub(started))
+			r.opt.Logger.Info("sessile: recovering", "groups", r.last-r.low, "bytes", bytesIn, "elapsed", now.Sub(started))
 		}
 	}
+	if problem != nil || len(group) > 0 {
+		r.torn = true // the last group was cut short
+	}
 	if d := time.Since(started); d > time.Second {
-		r.log.Info("sessile: recovered", "groups", r.last-r.low, "bytes", bytesIn, "elapsed", d)
+		r.opt.Logger.Info("sessile: recovered", "groups", r.last-r.low, "bytes", bytesIn, "elapsed", d)
 	}
 	return nil
 }
 
 // damaged ends the log before the damage if the owner accepted that.
 func (r *recovery) damaged(err error) error {
-	if !r.accept {
+	if !r.opt.AcceptDataLoss {
 		return err
 	}
-	r.log.Warn("sessile: data loss accepted", "error", err)
+	r.torn = true
+	r.opt.Logger.Warn("sessile: data loss accepted", "error", err)
 	return nil
 }
 
@@ -448,7 +475,7 @@ func (r *recovery) read(id string) (*record, int64, error) {
 		return nil, 0, err
 	}
 	rec, seen, err := r.p.openRecord(key, v)
-	if err != nil && r.accept {
+	if err != nil && r.opt.AcceptDataLoss {
 		return nil, 0, nil
 	}
 	return rec, seen, err
@@ -456,7 +483,7 @@ func (r *recovery) read(id string) (*record, int64, error) {
 
 func (r *recovery) add(f *folded) *folded {
 	r.states[f.id] = f
-	r.window = append(r.window, f)
+	r.folded = append(r.folded, f)
 	r.size += int64(f.r.size()) + sessionOverhead
 	return f
 }
@@ -467,10 +494,10 @@ func (r *recovery) flush() error {
 	if err := r.settle(); err != nil {
 		return err
 	}
-	wrote, window := make(chan error, 1), r.window
-	go func() { wrote <- r.write(window) }()
+	wrote, states := make(chan error, 1), r.folded
+	go func() { wrote <- r.write(states) }()
 	r.wrote, r.writing = wrote, r.states
-	r.states, r.window, r.size = make(map[string]*folded), nil, 0
+	r.states, r.folded, r.size = make(map[string]*folded), nil, 0
 	return nil
 }
 
@@ -492,6 +519,7 @@ func (r *recovery) finish() error {
 	if err := p.store.Commit([]store.Op{{Key: lowKey, Value: p.encodeLow(r.last, live)}}); err != nil {
 		return err
 	}
+	p.low = r.last
 	for {
 		var ops []store.Op
 		err := p.store.Scan([]byte{'l'}, p.collected, true, func(k, _ []byte) bool {

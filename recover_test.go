@@ -76,6 +76,9 @@ func FuzzLogChunk(f *testing.F) {
 			}
 			return
 		}
+		if err := checkpointed(disk, opt); err != nil {
+			t.Fatal(err)
+		}
 		err = life(func(p *persister) {
 			err := p.store.Scan([]byte{'r'}, nil, false, func(k, v []byte) bool {
 				if _, _, err := p.openRecord(k, v); err != nil {
@@ -91,6 +94,19 @@ func FuzzLogChunk(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// checkpointed lets an engine recover the disk and closes it in good order, so that records are written.
+func checkpointed(disk *store.Mem, opt Options) error {
+	st, err := disk.Open()
+	if err != nil {
+		return err
+	}
+	e, err := openWith(opt, st)
+	if err != nil {
+		return err
+	}
+	return e.Close()
 }
 
 // recovered opens a disk with these keys and this log, one group of the deltas each, and returns what it holds then.
@@ -109,6 +125,7 @@ func recovered(t *testing.T, keys func(p *persister) []store.Op, groups ...[]byt
 		require.NoError(t, st.Commit([]store.Op{{Key: key, Value: p.seal.Seal(nil, chunk, key)}}))
 	}
 	require.NoError(t, st.Close())
+	require.NoError(t, checkpointed(disk, opt))
 	st, err = disk.Open()
 	require.NoError(t, err)
 	p, _, err = newPersister(opt, st)
