@@ -35,7 +35,10 @@ func OpenOn(opt Options, st store.Store) (*Engine, error) {
 // when there is nothing to write.
 func Checkpoint(e *Engine) {
 	before := e.count.checkpoints.Load()
-	for idle := 0; e.count.checkpoints.Load() == before && idle < 3; {
+	for idle, tries := 0, 0; e.count.checkpoints.Load() == before && idle < 3; tries++ {
+		if tries == 10_000 {
+			panic("no checkpoint")
+		}
 		notify(e.persist.checkC)
 		time.Sleep(time.Millisecond)
 		if e.Stats().DirtyBytes == 0 {

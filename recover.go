@@ -166,6 +166,7 @@ type recovery struct {
 	mark   groupCounts        // those of the low-water mark
 	last   uint64             // the newest whole group
 	torn   bool               // something of the log does not count, or is missing
+	stays  bool               // the log stays, and the engine takes what is folded
 	window int64              // how much state is folded in memory before it is written; as much again may be being written
 	states map[string]*folded // what is folded
 	folded []*folded          // the same, in the order of the log
@@ -227,7 +228,7 @@ func (r *recovery) run() error {
 		return err
 	}
 	p.number, p.low = r.last, r.low
-	if !r.stays() {
+	if !r.stays {
 		return r.finish()
 	}
 	for _, f := range r.folded {
@@ -243,12 +244,6 @@ func (r *recovery) run() error {
 	return nil
 }
 
-// stays reports whether the log stays, and the engine takes what is folded. Half of what makes a checkpoint begin is
-// left for what comes.
-func (r *recovery) stays() bool {
-	return !r.torn && r.size <= r.opt.MaxMemory/4 && r.bytes <= r.opt.MaxLogBytes/4
-}
-
 // redo folds the log, and begins to write the last of it if that is not to stay.
 func (r *recovery) redo() error {
 	if err := r.groups(); err != nil {
@@ -262,7 +257,8 @@ func (r *recovery) redo() error {
 		r.opt.Logger.Warn("sessile: data loss accepted", "error", err)
 		r.last, r.torn = mark, true // numbers are not used twice
 	}
-	if r.stays() {
+	// Beyond half of its bounds a checkpoint begins at once; some room is left for what is changed meanwhile.
+	if r.stays = !r.torn && r.size <= r.opt.MaxMemory/4 && r.bytes <= r.opt.MaxLogBytes/4*3; r.stays {
 		return nil
 	}
 	return r.flush()

@@ -111,7 +111,7 @@ func checkpointed(disk *store.Mem, opt Options) error {
 
 // recovered opens a disk with these keys and this log, one group of the deltas each, and returns what it holds then.
 func recovered(t *testing.T, keys func(p *persister) []store.Op, groups ...[]byte) (records map[string]*record, index []string) {
-	opt := Options{Dir: "in memory"}.withDefaults()
+	opt := Options{Dir: "in memory", MaxMemory: 4 * foldWindow}.withDefaults()
 	disk := store.NewMem()
 	st, err := disk.Open()
 	require.NoError(t, err)
