@@ -33,6 +33,7 @@ const (
 func crashOptions(dir string, encrypted bool) sessile.Options {
 	opt := sessile.Options{
 		Dir: dir, MaxMemory: 1 << 20, CheckpointInterval: 15 * time.Millisecond, FlushInterval: 2 * time.Millisecond, IdleTimeout: sessile.NoTimeout,
+		CloseTimeout: 5 * time.Second,
 	}
 	if encrypted {
 		opt.EncryptionKeys = [][]byte{bytes.Repeat([]byte("k"), 32)}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sessile-go/sessile"
@@ -112,6 +113,36 @@ func TestStoreFailureIsFinal(t *testing.T) {
 			require.NoError(t, sessile.CheckDisk(e))
 		})
 	}
+}
+
+// A deadStore takes nothing and does not come to its end.
+type deadStore struct {
+	store.Store
+	dead chan struct{}
+}
+
+var errDead = errors.New("no answer")
+
+func (s deadStore) Commit([]store.Op) error { return errDead }
+
+func (s deadStore) Close() error {
+	<-s.dead
+	return s.Store.Close()
+}
+
+// Open tells what has failed although the store cannot be closed.
+func TestOpenOnADeadDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st, err := store.NewMem().Open()
+		require.NoError(t, err)
+		dead := make(chan struct{})
+		began := time.Now()
+		_, err = sessile.OpenOn(sessile.Options{Dir: "in memory", CloseTimeout: time.Minute}, deadStore{st, dead})
+		require.ErrorIs(t, err, sessile.ErrPersistence)
+		require.ErrorIs(t, err, errDead)
+		require.Equal(t, time.Minute, time.Since(began))
+		close(dead)
+	})
 }
 
 func TestFullDiskIsWaitedOut(t *testing.T) {

@@ -2,6 +2,7 @@ package sessile
 
 import (
 	"errors"
+	"fmt"
 	"math/bits"
 	"runtime"
 	"time"
@@ -12,7 +13,7 @@ import (
 // Open opens the directory of the options, or an engine in memory, and recovers
 // what the last life left in the log. It returns ErrDirLocked, ErrDiskFull,
 // ErrPersistence when the directory cannot be read or written, ErrCorrupt or ErrUnsupported, wrapped with details, or an error
-// that names the option out of range.
+// that names the option out of range. On a disk that dies meanwhile it returns after [Options.CloseTimeout] at the latest.
 func Open(options Options) (*Engine, error) {
 	opt := options.withDefaults()
 	if err := opt.validate(); err != nil {
@@ -34,7 +35,7 @@ func Open(options Options) (*Engine, error) {
 func openWith(opt Options, st store.Store) (*Engine, error) {
 	p, boot, err := newPersister(opt, st)
 	if err != nil {
-		return nil, errors.Join(err, st.Close())
+		return nil, errors.Join(err, closeWithin(st, opt.CloseTimeout))
 	}
 	e := newEngine(opt, newClock(boot.clock), boot.epoch)
 	e.live.sessions.Store(boot.sessions)
@@ -44,6 +45,21 @@ func openWith(opt Options, st store.Store) (*Engine, error) {
 	e.adopt(boot)
 	e.start()
 	return e, nil
+}
+
+// closeWithin closes a store, and gives up in the end: on a dead disk it may never come to its end. The directory then stays
+// locked until the process ends.
+func closeWithin(st store.Store, most time.Duration) error {
+	done := make(chan error, 1)
+	go func() { done <- st.Close() }()
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("sessile: the store has not closed within %v", most)
+	}
 }
 
 func newEngine(opt Options, c *clock, epoch uint64) *Engine {

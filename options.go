@@ -118,7 +118,7 @@ type Options struct {
 	// returns ErrCorrupt.
 	AcceptDataLoss bool
 
-	// CloseTimeout bounds Close. 0 means 30 s; at least 1 ms.
+	// CloseTimeout bounds Close, and how long an Open that failed waits for the store to close. 0 means 30 s; at least 1 ms.
 	CloseTimeout time.Duration
 
 	// Logger receives slow transactions, failures and the progress of a long
