@@ -133,14 +133,15 @@ func measure(ctx context.Context, c config, todo []unit, stderr io.Writer) (*Rep
 	p := newProgress(stderr, todo, time.Now)
 	for _, u := range todo {
 		p.begin(u)
-		if err := u.run(ctx, e, r); err != nil {
+		err := u.run(ctx, e, r)
+		p.end(u)
+		if err != nil {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
 			r.Failures = append(r.Failures, Failure{u.name, err.Error()})
 			fmt.Fprintln(stderr, u.name, "failed:", err)
 		}
-		p.end(u)
 	}
 	r.Took = time.Since(p.start).Round(time.Second)
 	r.finish()
