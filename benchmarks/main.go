@@ -2,7 +2,7 @@
 // and measures its targets, its latency under an open-loop load, and what it costs as it grows.
 //
 //	go run -C benchmarks .         # all of it; writes docs/benchmarks
-//	go run -C benchmarks . -quick  # everything at smaller sizes, in well under ten minutes on two cores
+//	go run -C benchmarks . -quick  # everything at smaller sizes, an estimated five minutes on two cores
 //
 // It exits with 1 if Sessile lost an update or tore a read, or if something could not be measured.
 package main
@@ -49,7 +49,7 @@ type config struct {
 func parse(args []string, stderr io.Writer) (config, error) {
 	f := flag.NewFlagSet("benchmarks", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	quick := f.Bool("quick", false, "everything at smaller sizes, in well under ten minutes on two cores")
+	quick := f.Bool("quick", false, "everything at smaller sizes, an estimated five minutes on two cores")
 	out := f.String("out", "", "`directory` for the report (default ../docs/benchmarks; with -only, none)")
 	only := f.String("only", "", "measure only the parts whose name matches the `regexp`; see -list")
 	data := f.String("data", "", "`directory` for the data, on the disk to be measured (default the system's temporary one)")
