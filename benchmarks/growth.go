@@ -227,6 +227,6 @@ func (g *growth) measure(ctx context.Context, a jobArgs, point *GrowthPoint) err
 	point.Update, point.RawUpdate = sampleOf(perOp[0]), sampleOf(perOp[1])
 	point.View, point.RawView = sampleOf(perOp[2]), sampleOf(perOp[3])
 	point.Alternate = sampleOf(perOp[4])
-	point.GCShare, err = gcShare(a.Scale.Slice, func(n int) error { return alternate(0, n) })
+	point.GCShare, err = gcShare(4*a.Scale.Slice, alternate)
 	return err
 }

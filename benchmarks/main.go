@@ -1,8 +1,8 @@
 // Command benchmarks compares Sessile with what a Go developer would otherwise use, side by side in one run,
 // and measures its targets, its latency under an open-loop load, and what it costs as it grows.
 //
-//	go run -C benchmarks .         # about half an hour on two cores; writes docs/benchmarks
-//	go run -C benchmarks . -quick  # everything at smaller sizes, about a quarter of an hour
+//	go run -C benchmarks .         # all of it; writes docs/benchmarks
+//	go run -C benchmarks . -quick  # everything at smaller sizes, an estimated five minutes on two cores
 //
 // It exits with 1 if Sessile lost an update or tore a read, or if something could not be measured.
 package main
@@ -49,7 +49,7 @@ type config struct {
 func parse(args []string, stderr io.Writer) (config, error) {
 	f := flag.NewFlagSet("benchmarks", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	quick := f.Bool("quick", false, "everything at smaller sizes, in about a quarter of an hour")
+	quick := f.Bool("quick", false, "everything at smaller sizes, an estimated five minutes on two cores")
 	out := f.String("out", "", "`directory` for the report (default ../docs/benchmarks; with -only, none)")
 	only := f.String("only", "", "measure only the parts whose name matches the `regexp`; see -list")
 	data := f.String("data", "", "`directory` for the data, on the disk to be measured (default the system's temporary one)")
@@ -133,14 +133,15 @@ func measure(ctx context.Context, c config, todo []unit, stderr io.Writer) (*Rep
 	p := newProgress(stderr, todo, time.Now)
 	for _, u := range todo {
 		p.begin(u)
-		if err := u.run(ctx, e, r); err != nil {
+		err := u.run(ctx, e, r)
+		p.end(u)
+		if err != nil {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
 			r.Failures = append(r.Failures, Failure{u.name, err.Error()})
 			fmt.Fprintln(stderr, u.name, "failed:", err)
 		}
-		p.end(u)
 	}
 	r.Took = time.Since(p.start).Round(time.Second)
 	r.finish()

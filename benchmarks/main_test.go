@@ -97,7 +97,7 @@ func TestEverythingRuns(t *testing.T) {
 	if haveRedis {
 		require.NoError(t, r.verdict())
 	}
-	assert.Equal(t, len(all), strings.Count(told.String(), " left\n"))
+	assert.Equal(t, len(all), strings.Count(told.String(), " left, took "))
 }
 
 func TestCommandLine(t *testing.T) {
@@ -150,7 +150,7 @@ func TestProgress(t *testing.T) {
 	p.end(todo[0])
 	p.begin(todo[1])
 	assert.Contains(t, out.String(), "1/2  a")
-	assert.Contains(t, out.String(), "about 4s left")
+	assert.Contains(t, out.String(), "about      4s left, took 2.0 s\n")
 	assert.Contains(t, out.String(), "00:02    2/2  b")
-	assert.Contains(t, out.String(), "about 6s left")
+	assert.Contains(t, out.String(), "about      6s left")
 }

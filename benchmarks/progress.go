@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// progress tells what is being measured and how long the rest will take. It guesses by the
+// progress tells what is being measured, how long it took, and how long the rest will take. It guesses by the
 // units' own guesses, and by how wrong those have been so far.
 type progress struct {
 	out   io.Writer
 	start time.Time
+	began time.Time // the unit
 	now   func() time.Time
 	left  time.Duration // guessed
 	done  time.Duration // guessed, of what is over
@@ -25,15 +26,17 @@ func newProgress(out io.Writer, units []unit, now func() time.Time) *progress {
 	return p
 }
 
-// begin tells of a unit.
+// begin tells of a unit, on a line that end ends.
 func (p *progress) begin(u unit) {
 	p.n++
-	fmt.Fprintf(p.out, "%s  %3d/%d  %-34s about %s left\n",
-		clockText(p.now().Sub(p.start)), p.n, p.of, u.name, p.eta().Round(time.Second))
+	p.began = p.now()
+	fmt.Fprintf(p.out, "%s  %3d/%d  %-34s about %7s left",
+		clockText(p.began.Sub(p.start)), p.n, p.of, u.name, p.eta().Round(time.Second))
 }
 
 // end counts a unit as done.
 func (p *progress) end(u unit) {
+	fmt.Fprintf(p.out, ", took %.1f s\n", p.now().Sub(p.began).Seconds())
 	p.left -= u.guess
 	p.done += u.guess
 }

@@ -12,41 +12,35 @@ import (
 	"time"
 )
 
-// gcShare returns the collector's share of the processor time that run takes, over d at least and whole
-// cycles of the collector: the runtime's account is brought up to date at the end of each.
-func gcShare(d time.Duration, run func(n int) error) (float64, error) {
-	const longest = 20 * time.Second // a heap that hardly grows; then a collection is forced
-	toCycleEnd := func(least time.Duration) error {
-		start, cycle := time.Now(), gcCycles()
-		for time.Since(start) < least || gcCycles() == cycle {
-			if err := run(1000); err != nil {
-				return err
-			}
-			if time.Since(start) > least+longest {
-				runtime.GC()
-			}
-		}
-		return nil
-	}
-	if err := toCycleEnd(0); err != nil {
-		return 0, err
-	}
+// gcShare returns the collector's share of the processor time that run takes, over d. The runtime brings its account up
+// to date at the end of each collection, so one is forced before and one after. A heap that hardly grows is not waited
+// for: collections count by what was allocated, against what is allocated between two that nobody forces.
+func gcShare(d time.Duration, run func(at, n int) error) (float64, error) {
+	const step = 1000
+	runtime.GC()
 	gcBefore, busyBefore := processorTimes()
-	if err := toCycleEnd(d); err != nil {
-		return 0, err
+	cycles, allocated := metric("/gc/cycles/total:gc-cycles"), metric("/gc/heap/allocs:bytes")
+	for start, at := time.Now(), 0; time.Since(start) < d; at += step {
+		if err := run(at, step); err != nil {
+			return 0, err
+		}
 	}
+	allocated = metric("/gc/heap/allocs:bytes") - allocated
+	room := metric("/gc/heap/goal:bytes") - metric("/gc/heap/live:bytes")
+	runtime.GC()
+	cycles = metric("/gc/cycles/total:gc-cycles") - cycles
 	gc, busy := processorTimes()
-	if busy <= busyBefore {
-		return 0, nil
-	}
-	return (gc - gcBefore) / (busy - busyBefore), nil
+	gc -= gcBefore
+	rest := max(0, busy-busyBefore-gc)
+	gc *= min(1, allocated/room/cycles)
+	return gc / max(gc+rest, 1e-9), nil
 }
 
-// gcCycles returns how many cycles the collector has completed.
-func gcCycles() uint64 {
-	s := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}}
+// metric returns one of the runtime's whole numbers.
+func metric(name string) float64 {
+	s := []metrics.Sample{{Name: name}}
 	metrics.Read(s)
-	return s[0].Value.Uint64()
+	return float64(s[0].Value.Uint64())
 }
 
 // processorTimes returns the seconds spent in the collector, and in everything but idling.

@@ -31,7 +31,7 @@ type Scale struct {
 	SteadyRate     int           `json:"steady_rate"` // updates a second
 }
 
-// fullScale takes about half an hour on two cores.
+// fullScale takes 25 to 30 minutes on two cores, as estimated from the parts of a -quick run.
 func fullScale() Scale {
 	return Scale{
 		Name: "full", Rounds: 7, Slice: 400 * time.Millisecond, DurableSlice: 700 * time.Millisecond, Checkpoint: 5 * time.Second,
@@ -44,7 +44,7 @@ func fullScale() Scale {
 	}
 }
 
-// quickScale takes about a quarter of an hour on two cores.
+// quickScale takes about five minutes on two cores, the sum of its parts run one by one.
 func quickScale() Scale {
 	return Scale{
 		Name: "quick", Rounds: 5, Slice: 100 * time.Millisecond, DurableSlice: 250 * time.Millisecond, Checkpoint: time.Second,

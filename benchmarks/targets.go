@@ -91,6 +91,11 @@ func onPopulation(ctx context.Context, a jobArgs, sessions int, dir string, targ
 	}
 	defer p.close()
 	ours, base := target(ctx, a, p)
+	for _, side := range []*timed{ours, base} { // what the caches of either side are to hold is in them before anything counts
+		if err := side.run(0, sequence); err != nil {
+			return nil, err
+		}
+	}
 	perOp, err := interleave(ctx, a.Scale.Rounds, a.Scale.TargetSlice, ours, base)
 	if err != nil {
 		return nil, err

@@ -47,7 +47,7 @@ func openBadger(c Config) (Peer, error) {
 func (p *badgerPeer) entry(id string, blob []byte) *badger.Entry {
 	e := badger.NewEntry([]byte(id), blob)
 	if p.ttl > 0 {
-		e = e.WithTTL(p.ttl)
+		e = e.WithTTL(p.ttl + time.Second) // it cuts the moment down to whole seconds, and a session would live too short
 	}
 	return e
 }
