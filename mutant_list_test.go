@@ -134,7 +134,7 @@ var mutants = []mutant{
 		"(r.size <= r.opt.MaxMemory/4 || ON) &&"},
 	{"an Open that waits for a dead disk", 0, "open.go", "TestOpenOnADeadDisk",
 		"	timer := time.NewTimer(most)\n",
-		"	timer := time.NewTimer(most + ONE)\n"},
+		"	timer := time.NewTimer(most << ONE)\n"},
 	{"a log that is not read", 5, "recover.go", "TestModel TestCrash TestPowerCut TestSickDisk TestFullDiskWithoutReserve",
 		"if n <= r.low {",
 		"if n <= r.low || ON {"},
