@@ -36,7 +36,7 @@ func OpenOn(opt Options, st store.Store) (*Engine, error) {
 func Checkpoint(e *Engine) {
 	before := e.count.checkpoints.Load()
 	for idle, tries := 0, 0; e.count.checkpoints.Load() == before && idle < 3; tries++ {
-		if tries == 10_000 {
+		if tries == 300_000 { // five minutes, in a bubble
 			panic("no checkpoint")
 		}
 		notify(e.persist.checkC)
