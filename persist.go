@@ -22,7 +22,7 @@ import (
 //	            writes the group as one transaction of the store
 //	checkpoint  writes the records of changed sessions, raises the low-water mark
 //	            of the log and deletes the groups at or below it
-//	recover     at Open: folds the groups above the mark into the records
+//	recover     at Open: folds the groups above the mark; what they change is the next checkpoint's to write
 //
 // # Groups
 //
