@@ -169,35 +169,40 @@ func (st *txnState) logChangeLocked(e *Engine, version uint64, seen int64) {
 	}
 	// The session's newest delta may be overwritten while its group is open: redo
 	// with absolute values makes the older one superfluous.
-	if kind == deltaChange && s.logCut == sh.cut && int(s.logAt) < len(sh.log) {
-		if d := sh.log[s.logAt:]; binary.LittleEndian.Uint64(d[6:]) == st.base.version {
-			done := false
-			if shape := shapeOf(st.staged); shape != 0 && shape == s.logShape {
-				redate(d, version, seen)
-				c := &st.staged[0]
-				put(unsafe.Pointer(&d[deltaHeader+len(s.id())+fieldHeader+len(c.key)]), c.value)
-				done = true
-			} else {
-				done = overwriteDelta(d, len(s.id()), version, seen, st.staged)
-			}
-			if done {
-				if s.word.Load()&bitChanged == 0 {
-					sh.markChangedLocked(s)
-				}
-				return
-			}
+	if kind == deltaChange && st.base.version > sh.cut && s.overwritesLocked(sh, version, seen, st.staged) {
+		if s.word.Load()&bitChanged == 0 {
+			sh.markChangedLocked(s)
 		}
+		return
 	}
 	if len(sh.log) == 0 {
 		e.persist.arm()
 	}
-	s.logAt, s.logCut, s.logShape = uint32(len(sh.log)), sh.cut, 0
+	s.logAt, s.logShape = uint32(len(sh.log)), 0
 	if kind == deltaChange {
 		s.logShape = shapeOf(st.staged)
 	}
 	sh.log = appendDelta(sh.log, kind, s.id(), version, seen, st.staged)
 	sh.markChangedLocked(s)
 	sh.reportLocked(e)
+}
+
+// overwritesLocked overwrites the session's newest delta, which is in the open group, if it has the same fields with the same
+// lengths, and reports whether it did. Where the shape says so the delta is only written to: reading it would be one
+// more cache miss to wait for.
+func (s *session) overwritesLocked(sh *shard, version uint64, seen int64, changes []change) bool {
+	d := sh.log[s.logAt:]
+	if invariants.Enabled {
+		invariants.Assert(binary.LittleEndian.Uint64(d[6:]) == s.priv.Load().version, "the delta of %q is not its newest", s.id())
+	}
+	shape := shapeOf(changes)
+	if shape == 0 || shape != s.logShape {
+		return overwriteDelta(d, len(s.id()), version, seen, changes)
+	}
+	redate(d, version, seen)
+	c := &changes[0]
+	put(unsafe.Pointer(&d[deltaHeader+len(s.id())+fieldHeader+len(c.key)]), c.value)
+	return true
 }
 
 // reportStep returns how many bytes a shard gathers before it tells the
