@@ -169,7 +169,7 @@ func (st *txnState) logChangeLocked(e *Engine, version uint64, seen int64) {
 	}
 	// The session's newest delta may be overwritten while its group is open: redo
 	// with absolute values makes the older one superfluous.
-	if kind == deltaChange && st.base.version > sh.cut && s.overwritesLocked(sh, version, seen, st.staged) {
+	if kind == deltaChange && st.base.version > sh.cut && st.overwritesLocked(version, seen) {
 		if s.word.Load()&bitChanged == 0 {
 			sh.markChangedLocked(s)
 		}
@@ -190,17 +190,21 @@ func (st *txnState) logChangeLocked(e *Engine, version uint64, seen int64) {
 // overwritesLocked overwrites the session's newest delta, which is in the open group, if it has the same fields with the same
 // lengths, and reports whether it did. Where the shape says so the delta is only written to: reading it would be one
 // more cache miss to wait for.
-func (s *session) overwritesLocked(sh *shard, version uint64, seen int64, changes []change) bool {
-	d := sh.log[s.logAt:]
-	if invariants.Enabled {
-		invariants.Assert(binary.LittleEndian.Uint64(d[6:]) == s.priv.Load().version, "the delta of %q is not its newest", s.id())
+func (st *txnState) overwritesLocked(version uint64, seen int64) bool {
+	s, log := st.s.Own(), st.sh.log
+	if int(s.logAt) >= len(log) {
+		return false
 	}
-	shape := shapeOf(changes)
+	d := log[s.logAt:]
+	if invariants.Enabled {
+		invariants.Assert(binary.LittleEndian.Uint64(d[6:]) == st.base.version, "the delta of %q is not its newest", s.id())
+	}
+	shape := shapeOf(st.staged)
 	if shape == 0 || shape != s.logShape {
-		return overwriteDelta(d, len(s.id()), version, seen, changes)
+		return binary.LittleEndian.Uint64(d[6:]) == st.base.version && overwriteDelta(d, len(s.id()), version, seen, st.staged)
 	}
 	redate(d, version, seen)
-	c := &changes[0]
+	c := &st.staged[0]
 	put(unsafe.Pointer(&d[deltaHeader+len(s.id())+fieldHeader+len(c.key)]), c.value)
 	return true
 }
