@@ -169,11 +169,27 @@ func (st *txnState) logChangeLocked(e *Engine, version uint64, seen int64) {
 	}
 	// The session's newest delta may be overwritten while its group is open: redo
 	// with absolute values makes the older one superfluous.
-	if kind == deltaChange && st.base.version > sh.cut && st.overwritesLocked(version, seen) {
-		if s.word.Load()&bitChanged == 0 {
-			sh.markChangedLocked(s)
+	if kind == deltaChange && st.base.version > sh.cut && int(s.logAt) < len(sh.log) {
+		d := sh.log[s.logAt:]
+		if invariants.Enabled {
+			invariants.Assert(binary.LittleEndian.Uint64(d[6:]) == st.base.version, "the delta of %q is not its newest", s.id())
 		}
-		return
+		done := false
+		if shape := shapeOf(st.staged); shape != 0 && shape == s.logShape {
+			// Only written to: reading it would be one more cache miss to wait for.
+			redate(d, version, seen)
+			c := &st.staged[0]
+			put(unsafe.Pointer(&d[deltaHeader+len(s.id())+fieldHeader+len(c.key)]), c.value)
+			done = true
+		} else if binary.LittleEndian.Uint64(d[6:]) == st.base.version {
+			done = overwriteDelta(d, len(s.id()), version, seen, st.staged)
+		}
+		if done {
+			if s.word.Load()&bitChanged == 0 {
+				sh.markChangedLocked(s)
+			}
+			return
+		}
 	}
 	if len(sh.log) == 0 {
 		e.persist.arm()
@@ -185,28 +201,6 @@ func (st *txnState) logChangeLocked(e *Engine, version uint64, seen int64) {
 	sh.log = appendDelta(sh.log, kind, s.id(), version, seen, st.staged)
 	sh.markChangedLocked(s)
 	sh.reportLocked(e)
-}
-
-// overwritesLocked overwrites the session's newest delta, which is in the open group, if it has the same fields with the same
-// lengths, and reports whether it did. Where the shape says so the delta is only written to: reading it would be one
-// more cache miss to wait for.
-func (st *txnState) overwritesLocked(version uint64, seen int64) bool {
-	s, log := st.s.Own(), st.sh.log
-	if int(s.logAt) >= len(log) {
-		return false
-	}
-	d := log[s.logAt:]
-	if invariants.Enabled {
-		invariants.Assert(binary.LittleEndian.Uint64(d[6:]) == st.base.version, "the delta of %q is not its newest", s.id())
-	}
-	shape := shapeOf(st.staged)
-	if shape == 0 || shape != s.logShape {
-		return binary.LittleEndian.Uint64(d[6:]) == st.base.version && overwriteDelta(d, len(s.id()), version, seen, st.staged)
-	}
-	redate(d, version, seen)
-	c := &st.staged[0]
-	put(unsafe.Pointer(&d[deltaHeader+len(s.id())+fieldHeader+len(c.key)]), c.value)
-	return true
 }
 
 // reportStep returns how many bytes a shard gathers before it tells the
