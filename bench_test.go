@@ -212,6 +212,27 @@ func BenchmarkUpdate(b *testing.B) {
 	})
 }
 
+// Target 9's side of ours: a read-modify-write, against the same by hand.
+func BenchmarkAdd(b *testing.B) {
+	both(b, func(b *testing.B, p *population, seq []string) {
+		interleave(b, func(from, to int) {
+			for i := from; i < to; i++ {
+				err := p.e.Update(ctx, seq[i&(sequence-1)], func(tx sessile.Txn) error { _, err := sessile.Add(tx, counter, 1); return err })
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		}, func(from, to int) {
+			for i := from; i < to; i++ {
+				r, _ := p.m.Load(seq[i&(sequence-1)])
+				r.mu.Lock()
+				binary.LittleEndian.PutUint64(r.value[:], binary.LittleEndian.Uint64(r.value[:])+1)
+				r.mu.Unlock()
+			}
+		})
+	})
+}
+
 // Target 3: View of an int64 key against Load and a read.
 func BenchmarkView(b *testing.B) {
 	both(b, func(b *testing.B, p *population, seq []string) {

@@ -124,7 +124,7 @@ func (e *Engine) takePlaceLocked(sh *shard, s, to *session, r *record, w uint32)
 	}
 	to.priv.Store(r)
 	to.seen.Store(s.seen.Load())
-	to.logAt, to.logCut, to.logShape = s.logAt, s.logCut, 0
+	to.logAt, to.logShape = s.logAt, 0
 	to.word.Store(to.word.Load() | w&^(statusMask|bitPublished|bitPending|bitRinged|bitBlock) | uint32(live))
 	h := e.hash(s.id())
 	sh.replace(h, s, to)

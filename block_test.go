@@ -166,6 +166,36 @@ func TestOverwrittenDeltas(t *testing.T) {
 	finish(t, e)
 }
 
+// A delta's place says nothing once its group has been cut: another session's delta may lie there by then.
+func TestDeltaOfACutGroup(t *testing.T) {
+	disk := store.NewMem()
+	opt := sessile.Options{Dir: "in memory", FlushInterval: time.Minute, CheckpointInterval: time.Hour}
+	e := openDisk(t, disk, 0, opt)
+	const sessions = 100 // so that some share a shard
+	id := func(i int) string { return fmt.Sprintf("%02d", i%sessions) }
+	write := func(round, i int) {
+		require.NoError(t, e.Upsert(ctx, id(i), func(tx sessile.Txn) error { return tx.Set("k", fmt.Appendf(nil, "%02d %s", round, id(i))) }))
+	}
+	const rounds = 10
+	for round := range rounds {
+		for i := range sessions {
+			write(round, i+round) // each round in another order
+		}
+		require.NoError(t, e.Flush(ctx))
+	}
+	disk.Crash(0)
+	_ = e.Close()
+	e = openDisk(t, disk, 0, opt)
+	for i := range sessions {
+		require.NoError(t, e.View(ctx, id(i), func(tx sessile.Txn) error {
+			v, _ := tx.Peek("k")
+			require.Equal(t, fmt.Sprintf("%02d %s", rounds-1, id(i)), string(v))
+			return nil
+		}))
+	}
+	finish(t, e)
+}
+
 // Where a session moves all the time, what it has moved from is let go of at once.
 func TestMovesLeaveNothing(t *testing.T) {
 	eachMode(t, sessile.Options{}, func(t *testing.T, e *sessile.Engine) {

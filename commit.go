@@ -169,29 +169,32 @@ func (st *txnState) logChangeLocked(e *Engine, version uint64, seen int64) {
 	}
 	// The session's newest delta may be overwritten while its group is open: redo
 	// with absolute values makes the older one superfluous.
-	if kind == deltaChange && s.logCut == sh.cut && int(s.logAt) < len(sh.log) {
-		if d := sh.log[s.logAt:]; binary.LittleEndian.Uint64(d[6:]) == st.base.version {
-			done := false
-			if shape := shapeOf(st.staged); shape != 0 && shape == s.logShape {
-				redate(d, version, seen)
-				c := &st.staged[0]
-				put(unsafe.Pointer(&d[deltaHeader+len(s.id())+fieldHeader+len(c.key)]), c.value)
-				done = true
-			} else {
-				done = overwriteDelta(d, len(s.id()), version, seen, st.staged)
+	if kind == deltaChange && st.base.version > sh.cut && int(s.logAt) < len(sh.log) {
+		d := sh.log[s.logAt:]
+		if invariants.Enabled {
+			invariants.Assert(binary.LittleEndian.Uint64(d[6:]) == st.base.version, "the delta of %q is not its newest", s.id())
+		}
+		done := false
+		if shape := shapeOf(st.staged); shape != 0 && shape == s.logShape {
+			// Only written to: reading it would be one more cache miss to wait for.
+			redate(d, version, seen)
+			c := &st.staged[0]
+			put(unsafe.Pointer(&d[deltaHeader+len(s.id())+fieldHeader+len(c.key)]), c.value)
+			done = true
+		} else if binary.LittleEndian.Uint64(d[6:]) == st.base.version {
+			done = overwriteDelta(d, len(s.id()), version, seen, st.staged)
+		}
+		if done {
+			if s.word.Load()&bitChanged == 0 {
+				sh.markChangedLocked(s)
 			}
-			if done {
-				if s.word.Load()&bitChanged == 0 {
-					sh.markChangedLocked(s)
-				}
-				return
-			}
+			return
 		}
 	}
 	if len(sh.log) == 0 {
 		e.persist.arm()
 	}
-	s.logAt, s.logCut, s.logShape = uint32(len(sh.log)), sh.cut, 0
+	s.logAt, s.logShape = uint32(len(sh.log)), 0
 	if kind == deltaChange {
 		s.logShape = shapeOf(st.staged)
 	}

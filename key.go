@@ -294,6 +294,11 @@ type integer interface {
 // Add adds delta to the key's value (0 if there is none) and returns the sum. A sum
 // that T cannot hold is ErrOverflow, and nothing is set.
 func Add[T integer](tx Txn, k Key[T], delta T) (T, error) {
+	if k.codec == (codec{tagInt, uint8(reflect.Int64)}) && tx.check(true) == nil {
+		if sum, ok := tx.state.addFirst(k.name, int64(delta)); ok {
+			return T(sum), nil
+		}
+	}
 	if err := tx.check(true); err != nil {
 		return 0, err
 	}

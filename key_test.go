@@ -174,6 +174,56 @@ func TestAdd(t *testing.T) {
 	require.ErrorIs(t, e.View(ctx, id, func(tx sessile.Txn) error { _, err := sessile.Add(tx, k, 1); return err }), sessile.ErrReadOnly)
 }
 
+// An int64 that is there is added to without Get and Set, with the same results.
+func TestAddToWhatIsThere(t *testing.T) {
+	eachMode(t, sessile.Options{}, func(t *testing.T, e *sessile.Engine) {
+		k, other, f := sessile.NewKey[int64]("k"), sessile.NewKey[int64]("other"), sessile.NewKey[float64]("k")
+		id := create(t, e, func(tx sessile.Txn) error { return errors.Join(k.Set(tx, 5), other.Set(tx, 1)) })
+		add := func(tx sessile.Txn, delta, want int64) {
+			v, err := sessile.Add(tx, k, delta)
+			require.NoError(t, err)
+			require.Equal(t, want, v)
+			v, err = k.Get(tx)
+			require.NoError(t, err)
+			require.Equal(t, want, v)
+		}
+		update := func(fn func(tx sessile.Txn)) {
+			require.NoError(t, e.Update(ctx, id, func(tx sessile.Txn) error { fn(tx); return nil }))
+		}
+		var late sessile.Txn
+		update(func(tx sessile.Txn) { add(tx, 2, 7); late = tx })
+		_, err := sessile.Add(late, k, 1)
+		require.ErrorIs(t, err, sessile.ErrTxnDone)
+		require.ErrorIs(t, e.View(ctx, id, func(tx sessile.Txn) error { _, err := sessile.Add(tx, k, 1); return err }), sessile.ErrReadOnly)
+		update(func(tx sessile.Txn) { add(tx, 0, 7); add(tx, -8, -1); add(tx, 1, 0) })
+		update(func(tx sessile.Txn) {
+			require.NoError(t, other.Set(tx, 2))
+			add(tx, 3, 3)
+			v, err := other.Get(tx)
+			require.NoError(t, err)
+			require.EqualValues(t, 2, v)
+		})
+		for _, far := range []int64{math.MaxInt64, math.MinInt64} {
+			update(func(tx sessile.Txn) { require.NoError(t, k.Set(tx, far)) })
+			update(func(tx sessile.Txn) {
+				v, err := sessile.Add(tx, k, 1|far>>63)
+				require.ErrorIs(t, err, sessile.ErrOverflow)
+				require.Equal(t, far, v)
+				require.Zero(t, tx.Changes())
+				add(tx, -(1 | far>>63), far-(1|far>>63))
+			})
+		}
+		update(func(tx sessile.Txn) { require.NoError(t, f.Set(tx, 1)) })
+		update(func(tx sessile.Txn) {
+			_, err := sessile.Add(tx, k, 1)
+			require.ErrorContains(t, err, "stored as float")
+		})
+		v, err := sessile.Read(ctx, e.Session(id), f)
+		require.NoError(t, err)
+		require.EqualValues(t, 1, v)
+	})
+}
+
 // No stored bytes, whoever wrote them, make reading panic.
 func FuzzKey(f *testing.F) {
 	f.Add([]byte{4, 1, 0, 0, 0, 0, 0, 0, 0})

@@ -432,7 +432,7 @@ func (p *persister) cut(req cutRequest) (bufs [][]byte, res cutResult) {
 		bufs[i], sh.log = sh.log, bufs[i][:0]
 		uncounted += int64(len(bufs[i]) - sh.counted)
 		sh.counted = 0
-		sh.cut++
+		sh.cut = sh.version
 		if req.changed {
 			res.changed[i], sh.changed = sh.changed, nil
 		}

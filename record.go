@@ -545,14 +545,13 @@ func redate(b []byte, version uint64, seen int64) {
 	binary.LittleEndian.PutUint64(b[14:], uint64(seen))
 }
 
-// shapeOf is not 0 for a single change in place, of a field near the begin of the record: by the field's place. Two
-// such changes of a record whose fields have not moved between them have deltas of the same layout if their shapes are
-// the same.
-func shapeOf(changes []change) uint8 {
-	if len(changes) != 1 || !fits(changes) || changes[0].at >= 255 {
+// shapeOf is not 0 for a single change in place: by the field's place. Two such changes of a record whose fields have not
+// moved between them have deltas of the same layout if their shapes are the same.
+func shapeOf(changes []change) uint32 {
+	if len(changes) != 1 || !fits(changes) {
 		return 0
 	}
-	return uint8(changes[0].at + 1)
+	return uint32(changes[0].at + 1)
 }
 
 // overwriteDelta replaces version, last-seen and values of the delta at b by those of

@@ -44,17 +44,16 @@ type session struct {
 	priv relaxedPointer[record] // stored under the latch
 	seen relaxedInt64           // last-seen, engine time in ms; stored under the latch
 
-	// The delta of the last commit: its offset in the shard's log buffer and the
-	// number of that buffer. Guarded by the shard's latch.
-	logAt  uint32
-	logCut uint32
+	// The delta of the last commit: its offset in the shard's log buffer, if that commit came after the last
+	// cut, and its shape, see shapeOf. Guarded by the shard's latch.
+	logAt    uint32
+	logShape uint32
 
-	name     [inlineID]byte        // length+1 and the id; or 0 and the id is extra.id
-	logShape uint8                 // of that delta, see shapeOf
-	extra    atomic.Pointer[extra] // see extraOf
+	name  [inlineID]byte        // length+1 and the id; or 0 and the id is extra.id
+	extra atomic.Pointer[extra] // see extraOf
 }
 
-const inlineID = 23
+const inlineID = 24
 
 // extra is what few sessions need. Guarded by the latch, but for id and next.
 type extra struct {

@@ -23,8 +23,8 @@ type shard struct {
 	mu latch
 	// Guarded by mu. It is the last lock taken: nothing is locked, allocated
 	// in bulk or waited for under it.
-	cut        uint32 // number of buf
 	version    uint64 // the last one given out
+	cut        uint64 // the last one before the open group
 	booted     uint64 // the one before the first
 	log        []byte // deltas of the open group
 	counted    int    // bytes of log that the persister knows of
@@ -52,6 +52,7 @@ func newShard(index int, epoch uint64) *shard {
 		index:    index,
 		sessions: xsync.NewMapOfWithHasher[uint64, *session](func(h, seed uint64) uint64 { return h ^ seed }, xsync.WithGrowOnly()),
 		version:  epoch << versionEpochShift,
+		cut:      epoch << versionEpochShift,
 		booted:   epoch << versionEpochShift,
 		users:    make(map[string]map[*session]struct{}),
 	}
