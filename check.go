@@ -137,24 +137,31 @@ func (e *Engine) checkDisk() error {
 			anonymous++
 		}
 	}
-	changed := make(map[string]bool)
+	changed := make(map[string]bool) // or about to be written
 	for _, sh := range e.shards {
 		sh.mu.Lock()
-		for _, s := range sh.changed {
-			changed[s.id()] = true
-			user, _ := s.priv.Load().user()
-			if s.status() == live {
-				count(user)
-			}
-			if user != "" && s.word.Load()&bitIndexed != 0 {
-				users[string(p.indexKey(user, s.id()))] = true
-			}
-			if x := s.extra.Load(); x != nil {
-				for _, u := range x.users {
-					users[string(p.indexKey(u, s.id()))] = false
+		sh.sessions.Range(func(_ uint64, s *session) bool {
+			for ; s != nil; s = s.next() {
+				w := s.word.Load()
+				if w&(bitChanged|bitPending) == 0 {
+					continue
+				}
+				changed[s.id()] = true
+				user, _ := s.priv.Load().user()
+				if s.status() == live {
+					count(user)
+				}
+				if user != "" {
+					users[string(p.indexKey(user, s.id()))] = w&bitIndexed != 0
+				}
+				if x := s.extra.Load(); x != nil {
+					for _, u := range x.users {
+						users[string(p.indexKey(u, s.id()))] = false
+					}
 				}
 			}
-		}
+			return true
+		})
 		sh.mu.Unlock()
 	}
 	err := p.store.Scan([]byte{'r'}, nil, false, func(k, v []byte) bool {
