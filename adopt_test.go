@@ -1,6 +1,7 @@
 package sessile_test
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 	"time"
@@ -119,24 +120,140 @@ func TestGroupCutShort(t *testing.T) {
 	require.NoError(t, e.Close())
 }
 
+// crashed ends the engine as a crash does.
+func crashed(disk *store.Mem, e *sessile.Engine) {
+	disk.Crash(0)
+	_ = e.Close()
+}
+
 // What the options have no room for is written at Open.
 func TestRecoverIntoLessRoom(t *testing.T) {
-	for _, less := range []sessile.Options{{MaxMemory: 1 << 20}, {MaxLogBytes: 1 << 20}} {
+	opt := sessile.Options{Dir: "in memory", CheckpointInterval: time.Hour}
+	log := func(t *testing.T) *store.Mem {
 		disk := store.NewMem()
-		less.Dir, less.CheckpointInterval = "in memory", time.Hour
-		e := openDisk(t, disk, 0, sessile.Options{Dir: less.Dir, CheckpointInterval: less.CheckpointInterval})
+		e := openDisk(t, disk, 0, opt)
 		for i := range 100 {
 			require.NoError(t, e.CreateID(ctx, fmt.Sprint(i), func(tx sessile.Txn) error { return tx.Set("pad", make([]byte, 9000)) }))
+			if i%10 == 9 {
+				require.NoError(t, e.Flush(ctx))
+			}
 		}
-		require.NoError(t, e.Flush(ctx))
-		disk.Crash(0)
-		_ = e.Close()
-		e = openDisk(t, disk, 0, less)
-		s := e.Stats()
-		require.Zero(t, s.LogBytes)
-		require.Zero(t, s.Dirty)
-		require.EqualValues(t, 100, s.Sessions)
+		require.Greater(t, e.Stats().LogBytes, int64(900_000))
+		crashed(disk, e)
+		return disk
+	}
+	t.Run("MaxMemory", func(t *testing.T) {
+		less := opt
+		less.MaxMemory = 1 << 20
+		e := openDisk(t, log(t), 0, less)
+		require.Less(t, e.Stats().DirtyBytes, less.MaxMemory/4+100_000)
+		require.EqualValues(t, 100, e.Stats().Sessions)
 		require.NoError(t, sessile.CheckDisk(e))
 		require.NoError(t, e.Close())
+	})
+	t.Run("MaxLogBytes", func(t *testing.T) {
+		less := opt
+		less.MaxLogBytes = 1 << 20
+		e := openDisk(t, log(t), 0, less)
+		require.Zero(t, e.Stats().LogBytes)
+		require.Zero(t, e.Stats().Dirty)
+		require.EqualValues(t, 100, e.Stats().Sessions)
+		require.NoError(t, sessile.CheckDisk(e))
+		require.NoError(t, e.Close())
+	})
+}
+
+// isRaise reports whether a batch raises the low-water mark.
+func isRaise(ops []store.Op) bool { return len(ops) == 1 && string(ops[0].Key) == "w" }
+
+// failAfterRaise lets the disk fail once a checkpoint has raised the mark.
+func failAfterRaise(disk *store.Mem) {
+	raised := false
+	disk.SetFault(func(ops []store.Op) store.Fault {
+		if raised {
+			return store.FaultFail
+		}
+		raised = isRaise(ops)
+		return store.FaultNone
+	})
+}
+
+// A checkpoint ends the log of all that has been recovered, so it must not begin before all of that is the engine's.
+func TestNothingIsCutWhileOpenAdopts(t *testing.T) {
+	disk := store.NewMem()
+	opt := sessile.Options{Dir: "in memory", CheckpointInterval: time.Hour}
+	e := openDisk(t, disk, 0, opt)
+	const n = 100_000
+	for i := range n {
+		require.NoError(t, e.CreateID(ctx, fmt.Sprint(i), nil))
 	}
+	require.NoError(t, e.Flush(ctx))
+	crashed(disk, e)
+
+	often := opt
+	often.CheckpointInterval = 10 * time.Millisecond
+	failAfterRaise(disk)
+	e = openDisk(t, disk, 0, often)
+	require.Eventually(t, func() bool { return e.Stats().Failed != nil }, time.Minute, time.Millisecond)
+	crashed(disk, e)
+	e = openDisk(t, disk, 0, opt)
+	require.EqualValues(t, n, e.Stats().Sessions)
+	require.NoError(t, sessile.CheckDisk(e))
+	require.NoError(t, e.Close())
+}
+
+// A crash between the mark and the deletion of what is below it leaves groups that nobody needs.
+func TestNothingIsLeftOfTheLog(t *testing.T) {
+	disk := store.NewMem()
+	opt := sessile.Options{Dir: "in memory", CheckpointInterval: time.Hour}
+	e := openDisk(t, disk, 0, opt)
+	require.NoError(t, e.CreateID(ctx, "a", durably(increment)))
+	failAfterRaise(disk)
+	require.Error(t, e.Close())
+	disk.Crash(0)
+	e = openDisk(t, disk, 0, opt)
+	require.Zero(t, e.Stats().LogBytes)
+	require.EqualValues(t, 1, read(t, e, "a"))
+	require.NoError(t, e.Close())
+}
+
+// Open brings the log under the first key, so that the older one can go although there was no checkpoint.
+func TestLogComesUnderTheNewKey(t *testing.T) {
+	one, two := bytes.Repeat([]byte("1"), 32), bytes.Repeat([]byte("2"), 32)
+	disk := store.NewMem()
+	opt := sessile.Options{Dir: "in memory", CheckpointInterval: time.Hour}
+	for i, keys := range [][][]byte{{one}, {two, one}, {two}} {
+		opt.EncryptionKeys = keys
+		e := openDisk(t, disk, 0, opt)
+		if i == 0 {
+			require.NoError(t, e.CreateID(ctx, "a", durably(increment)))
+		}
+		require.EqualValues(t, 1, read(t, e, "a"))
+		crashed(disk, e)
+	}
+}
+
+// A loss that one Open has accepted is none for the next.
+func TestLossIsAcceptedForGood(t *testing.T) {
+	disk := store.NewMem()
+	opt := sessile.Options{Dir: "in memory", CheckpointInterval: time.Hour}
+	e := openDisk(t, disk, 0, opt)
+	require.NoError(t, e.CreateID(ctx, "a", durably(increment)))
+	require.NoError(t, e.CreateID(ctx, "b", durably(increment)))
+	sessile.Checkpoint(e)
+	require.NoError(t, e.Update(ctx, "a", durably(increment)))
+	crashed(disk, e)
+	st, err := disk.Open()
+	require.NoError(t, err)
+	require.NoError(t, st.Commit([]store.Op{{Key: []byte("ra"), Value: bytes.Repeat([]byte{1}, 40)}}))
+	_, err = sessile.OpenOn(opt, st)
+	require.ErrorIs(t, err, sessile.ErrCorrupt)
+	opt.AcceptDataLoss = true
+	e = openDisk(t, disk, 0, opt)
+	require.NoError(t, e.Update(ctx, "b", durably(increment)))
+	crashed(disk, e)
+	opt.AcceptDataLoss = false
+	e = openDisk(t, disk, 0, opt)
+	require.EqualValues(t, 2, read(t, e, "b"))
+	require.NoError(t, e.Close())
 }

@@ -13,7 +13,7 @@ import (
 // Open opens the directory of the options, or an engine in memory, and recovers
 // what the last life left in the log. It returns ErrDirLocked, ErrDiskFull,
 // ErrPersistence when the directory cannot be read or written, ErrCorrupt or ErrUnsupported, wrapped with details, or an error
-// that names the option out of range. On a disk that dies meanwhile it returns after [Options.CloseTimeout] at the latest.
+// that names the option out of range.
 func Open(options Options) (*Engine, error) {
 	opt := options.withDefaults()
 	if err := opt.validate(); err != nil {
@@ -41,14 +41,15 @@ func openWith(opt Options, st store.Store) (*Engine, error) {
 	e.live.sessions.Store(boot.sessions)
 	e.live.anonymous.Store(boot.anonymous)
 	e.persist = p
-	p.attach(e)
-	e.adopt(boot)
+	p.e = e
+	e.adopt(boot) // before there are cuts: a checkpoint that took some of it would end the log of all
+	p.start()
 	e.start()
 	return e, nil
 }
 
-// closeWithin closes a store, and gives up in the end: on a dead disk it may never come to its end. The directory then stays
-// locked until the process ends.
+// closeWithin closes a store, but waits for it no longer than that: on a dead disk it may never come to an end. The
+// directory is locked until it does, or the process ends.
 func closeWithin(st store.Store, most time.Duration) error {
 	done := make(chan error, 1)
 	go func() { done <- st.Close() }()

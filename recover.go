@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/sessile-go/sessile/internal/seal"
@@ -66,16 +67,15 @@ func newPersister(opt Options, st store.Store) (*persister, bootState, error) {
 	if err != nil {
 		return nil, boot, err
 	}
-	r := recovery{p: p, opt: &opt, boot: &boot, window: max(foldWindow, opt.MaxMemory/4)}
+	r := recovery{p: p, opt: &opt, boot: &boot, window: opt.MaxMemory / 4}
 	if err := r.run(); err != nil {
 		return nil, boot, fmt.Errorf("sessile: recovery: %w", storeError(err))
 	}
 	return p, boot, nil
 }
 
-// attach ties the persister to its engine and starts it.
-func (p *persister) attach(e *Engine) {
-	p.e = e
+// start starts the persister, whose engine is set.
+func (p *persister) start() {
 	p.workers.Go(p.writeLoop)
 	p.checker.Go(p.checkpointLoop)
 }
@@ -156,7 +156,7 @@ func (p *persister) boot() (b bootState, err error) {
 //
 // What it folds becomes the engine's as sessions changed since the last checkpoint, as they were before the crash; the
 // log stays, and the next checkpoint writes their records (adopt). Only what exceeds the window is written
-// to its records here, and all of it where the log is not whole: its remains must not meet the groups of this epoch.
+// to its records here; and all of it, with the log deleted, where the log does not stay.
 type recovery struct {
 	p    *persister
 	opt  *Options
@@ -165,8 +165,7 @@ type recovery struct {
 	low    uint64
 	mark   groupCounts        // those of the low-water mark
 	last   uint64             // the newest whole group
-	torn   bool               // something of the log does not count, or is missing
-	stays  bool               // the log stays, and the engine takes what is folded
+	torn   atomic.Bool        // something of the log does not count, is missing, or is under an older key
 	window int64              // how much state is folded in memory before it is written; as much again may be being written
 	states map[string]*folded // what is folded
 	folded []*folded          // the same, in the order of the log
@@ -187,9 +186,6 @@ type folded struct {
 	wasThere bool
 	unread   bool // created: disk and wasThere are not known yet
 }
-
-// foldWindow is the least window.
-const foldWindow = 32 << 20
 
 func (r *recovery) run() error {
 	p := r.p
@@ -228,13 +224,15 @@ func (r *recovery) run() error {
 		return err
 	}
 	p.number, p.low = r.last, r.low
-	if !r.stays {
-		return r.finish()
+	stays, err := r.stays()
+	if err != nil {
+		return err
 	}
-	for _, f := range r.folded {
-		if err := r.know(f); err != nil {
+	if !stays {
+		if err := errors.Join(r.flush(), r.settle()); err != nil {
 			return err
 		}
+		return r.finish()
 	}
 	r.boot.log, r.boot.changed = r.bytes, r.folded
 	// When encrypted, the mark too goes under the first key each time.
@@ -244,7 +242,7 @@ func (r *recovery) run() error {
 	return nil
 }
 
-// redo folds the log, and begins to write the last of it if that is not to stay.
+// redo folds the log.
 func (r *recovery) redo() error {
 	if err := r.groups(); err != nil {
 		return err
@@ -255,13 +253,22 @@ func (r *recovery) redo() error {
 			return err
 		}
 		r.opt.Logger.Warn("sessile: data loss accepted", "error", err)
-		r.last, r.torn = mark, true // numbers are not used twice
+		r.last = mark // numbers are not used twice
+		r.torn.Store(true)
 	}
-	// Beyond half of its bounds a checkpoint begins at once; some room is left for what is changed meanwhile.
-	if r.stays = !r.torn && r.size <= r.opt.MaxMemory/4 && r.bytes <= r.opt.MaxLogBytes/4*3; r.stays {
-		return nil
+	return nil
+}
+
+// stays reports whether the log stays, and the engine takes what is folded. It does not where something of it must not meet
+// the groups of this epoch, where nothing of it is left to be done, and where the options leave too little room for
+// what comes: beyond half of MaxLogBytes a checkpoint begins at once, and changes go on meanwhile.
+func (r *recovery) stays() (bool, error) {
+	for _, f := range r.folded {
+		if err := r.know(f); err != nil {
+			return false, err
+		}
 	}
-	return r.flush()
+	return !r.torn.Load() && (r.last > r.low || r.bytes == 0) && r.bytes <= r.opt.MaxLogBytes/4*3, nil
 }
 
 // groups reads the log in order and folds each whole group.
@@ -328,6 +335,9 @@ func (r *recovery) groups() error {
 				// Damage, and not a group cut short: those bytes were on disk.
 				return r.damaged(fmt.Errorf("group %d: %w", n, sealError(err)))
 			}
+			if !r.p.seal.First(op.Value) {
+				r.torn.Store(true)
+			}
 			bytesIn += int64(len(plain))
 			group = append(group, plain)
 			if parts := binary.LittleEndian.Uint32(plain[1:]); parts != 0 {
@@ -352,7 +362,7 @@ func (r *recovery) groups() error {
 		}
 	}
 	if problem != nil || len(group) > 0 {
-		r.torn = true // the last group was cut short
+		r.torn.Store(true) // the last group was cut short
 	}
 	if d := time.Since(started); d > time.Second {
 		r.opt.Logger.Info("sessile: recovered", "groups", r.last-r.low, "bytes", bytesIn, "elapsed", d)
@@ -365,7 +375,7 @@ func (r *recovery) damaged(err error) error {
 	if !r.opt.AcceptDataLoss {
 		return err
 	}
-	r.torn = true
+	r.torn.Store(true)
 	r.opt.Logger.Warn("sessile: data loss accepted", "error", err)
 	return nil
 }
@@ -472,6 +482,7 @@ func (r *recovery) read(id string) (*record, int64, error) {
 	}
 	rec, seen, err := r.p.openRecord(key, v)
 	if err != nil && r.opt.AcceptDataLoss {
+		r.torn.Store(true) // for good
 		return nil, 0, nil
 	}
 	return rec, seen, err

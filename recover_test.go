@@ -109,9 +109,11 @@ func checkpointed(disk *store.Mem, opt Options) error {
 	return e.Close()
 }
 
+const windowOfTests = 8 << 20
+
 // recovered opens a disk with these keys and this log, one group of the deltas each, and returns what it holds then.
 func recovered(t *testing.T, keys func(p *persister) []store.Op, groups ...[]byte) (records map[string]*record, index []string) {
-	opt := Options{Dir: "in memory", MaxMemory: 4 * foldWindow}.withDefaults()
+	opt := Options{Dir: "in memory", MaxMemory: 4 * windowOfTests}.withDefaults()
 	disk := store.NewMem()
 	st, err := disk.Open()
 	require.NoError(t, err)
@@ -180,7 +182,7 @@ func TestRecoverWindows(t *testing.T) {
 	const each = 800 << 10
 	var groups [][]byte
 	value := make([]byte, each)
-	for i := range 3 * foldWindow / each {
+	for i := range 3 * windowOfTests / each {
 		id := fmt.Sprintf("session%03d", i)
 		g := appendDelta(nil, deltaCreate, id, 1, 2, []change{userField("ann"), {key: "v", value: value}})
 		if i == 0 {
@@ -189,7 +191,7 @@ func TestRecoverWindows(t *testing.T) {
 		}
 		change := []change{userField(fmt.Sprint("user", i)), {key: fmt.Sprint("field", i), value: []byte{1}}, {key: "n", value: []byte{byte(i)}}}
 		g = appendDelta(g, deltaChange, "hot", uint64(i+2), int64(i+3), change)
-		if i == foldWindow/each+3 {
+		if i == windowOfTests/each+3 {
 			g = appendDelta(g, deltaEnd, "ended", 2, 3, nil)
 		}
 		groups = append(groups, g)

@@ -104,7 +104,7 @@ func (r *recovery) know(f *folded) error {
 	if !f.unread {
 		return nil
 	}
-	f.wasThere = true
+	f.wasThere, f.unread = true, false
 	if !r.indexed {
 		return nil
 	}

@@ -103,6 +103,11 @@ func (k *Keyring) Seal(dst, plain, aad []byte) []byte {
 	return first.aead.Seal(dst, dst[nonce:], plain, bound)
 }
 
+// First reports whether an envelope that Open has opened is under the first key, or needs none.
+func (k *Keyring) First(sealed []byte) bool {
+	return !k.Encrypted() || k.keys[0].id == [keyIDLen]byte(sealed[1:])
+}
+
 // Open appends the value of an envelope to dst. It returns ErrDamaged if the
 // envelope or aad is not what Seal was given, and then dst as it was. A value without encryption
 // is damaged to a keyring with keys: nobody may slip one in.
