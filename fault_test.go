@@ -115,6 +115,44 @@ func TestStoreFailureIsFinal(t *testing.T) {
 	}
 }
 
+// While a failure goes from shard to shard, who meets it is told of it and nothing else, and what begins then is not
+// committed anywhere.
+func TestStoreFailureHalfway(t *testing.T) {
+	e := openOnMem(t, sessile.Options{Dir: "in memory", FlushInterval: time.Minute})
+	ids := make([]string, 200)
+	for i := range ids {
+		ids[i] = create(t, e, increment)
+	}
+	cause := errors.New("the disk burns")
+	sealed, goOn := sessile.FailHalfway(e, cause)
+	told := 0
+	for _, id := range ids {
+		if !sealed(id) {
+			continue
+		}
+		err := e.Delete(ctx, id)
+		require.ErrorIs(t, err, sessile.ErrDurabilityUnknown)
+		require.ErrorIs(t, err, cause)
+		told++
+	}
+	require.Positive(t, told)
+	late := make(chan error)
+	began := 0
+	for _, id := range ids {
+		if !sealed(id) {
+			began++
+			go func() { late <- e.Update(ctx, id, increment) }()
+		}
+	}
+	require.Positive(t, began)
+	time.Sleep(10 * time.Millisecond) // they must not commit, which no signal can tell
+	goOn()
+	for range began {
+		require.ErrorIs(t, <-late, cause)
+	}
+	require.Error(t, e.Close())
+}
+
 // A deadStore takes nothing and does not come to its end.
 type deadStore struct {
 	store.Store

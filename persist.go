@@ -82,9 +82,9 @@ type persister struct {
 	// Guarded by mu.
 	full    chan struct{} // closed while the disk is full
 	isFull  bool
-	failing atomic.Bool   // fail has begun
-	failure error         // the first cause
-	failed  chan struct{} // closed when failure is set
+	failing atomic.Pointer[error] // the first cause, when fail has begun: what it seals with
+	failure error                 // the same, when all is sealed
+	failed  chan struct{}         // closed when failure is set
 
 	stop    chan struct{} // ends the writer, after the final cut
 	workers sync.WaitGroup
@@ -275,19 +275,19 @@ func (p *persister) cause() error {
 
 // sealedError is the error of an end that no log took.
 func (p *persister) sealedError() error {
-	if err := p.cause(); err != nil {
-		return durabilityUnknown(err)
+	if err := p.failing.Load(); err != nil {
+		return durabilityUnknown(*err)
 	}
 	return durabilityUnknown(ErrClosed)
 }
 
 // fail makes a failure of the store final.
 func (p *persister) fail(cause error) {
-	if p.failing.Swap(true) {
+	err := fmt.Errorf("%w: %w", ErrPersistence, cause)
+	if !p.failing.CompareAndSwap(nil, &err) {
 		<-p.failed
 		return
 	}
-	err := fmt.Errorf("%w: %w", ErrPersistence, cause)
 	p.e.gate.Or(gateFailed)
 	for _, sh := range p.e.shards {
 		sh.mu.Lock()
@@ -296,7 +296,8 @@ func (p *persister) fail(cause error) {
 		}
 		sh.mu.Unlock()
 	}
-	// Told last: nothing that begins after a caller has heard of it is committed.
+	// Told last. A caller that has met a sealed shard has heard of it already; what begins from then on waits at the
+	// gate until all are (admitSlow), so none of it is committed.
 	p.mu.Lock()
 	p.failure = err
 	close(p.failed)

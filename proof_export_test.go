@@ -1,6 +1,7 @@
 package sessile
 
 import (
+	"runtime"
 	"time"
 
 	"github.com/sessile-go/sessile/internal/store"
@@ -24,6 +25,27 @@ func AdvanceClock(opt Options, st store.Store, by time.Duration) error {
 	now := max(boot.clock, time.Now().UnixMilli()) + by.Milliseconds()
 	live := groupCounts{now, boot.sessions, boot.anonymous}
 	return st.Commit([]store.Op{{Key: lowKey, Value: p.encodeLow(p.low, live)}})
+}
+
+// FailHalfway lets the store fail, and stops where some shards are sealed. It tells which sessions are in those, and how to go on.
+func FailHalfway(e *Engine, cause error) (sealed func(id string) bool, goOn func()) {
+	first, at := e.shards[0], e.shards[len(e.shards)/2]
+	at.mu.Lock()
+	done := make(chan struct{})
+	go func() {
+		e.persist.fail(cause)
+		close(done)
+	}()
+	for reached := false; !reached; runtime.Gosched() {
+		first.mu.Lock()
+		reached = first.sealed != nil
+		first.mu.Unlock()
+	}
+	sealed = func(id string) bool { return e.shardOf(e.hash(id)).index < at.index }
+	return sealed, func() {
+		at.mu.Unlock()
+		<-done
+	}
 }
 
 // Pinned returns how many hot sessions are pinned.

@@ -61,6 +61,7 @@ func (e *Engine) admitSlow(ctx context.Context) error {
 		case g&gateClosing != 0:
 			return ErrClosed
 		case g&gateFailed != 0:
+			<-e.persist.failed // soon: fail waits for latches only
 			return e.persist.cause()
 		case g&gateDisk != 0:
 			return ErrDiskFull
