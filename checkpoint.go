@@ -359,40 +359,13 @@ func (p *persister) encodeLow(number uint64, live groupCounts) []byte {
 
 // collect deletes the groups up to the mark.
 func (p *persister) collect(upTo uint64) bool {
-	var ops []store.Op
-	freed := int64(0)
-	full := false
-	for {
-		ops, freed, full = ops[:0], 0, false
-		err := p.store.Scan([]byte{'l'}, p.collected, false, func(k, v []byte) bool {
-			if len(k) != chunkKeyLen || binary.BigEndian.Uint64(k[9:]) > upTo {
-				return false
-			}
-			ops = append(ops, store.Op{Key: slices.Clone(k)})
-			freed += p.chunkBytes(len(v))
-			full = len(ops) == collectStep
-			return !full
-		})
-		if err != nil {
-			p.fail(err)
-			return false
-		}
-		if len(ops) > 0 {
-			if !p.commit(ops) {
-				return false
-			}
-			p.collected = ops[len(ops)-1].Key
-		}
-		p.logBytes.Add(-freed)
+	return p.write(func() error {
+		n, bytes, err := p.store.Trim(chunkKey(p.epoch, upTo+1, 0))
+		p.logBytes.Add(-(bytes - int64(n)*p.chunkOverhead()))
 		p.relieve()
-		if !full {
-			return true
-		}
-	}
+		return err
+	})
 }
 
-// chunkBytes returns how many bytes of deltas a chunk on disk of n bytes holds.
-func (p *persister) chunkBytes(n int) int64 { return int64(max(n-chunkHeader-p.seal.Overhead(), 0)) }
-
-// collectStep is how many log keys one transaction deletes.
-const collectStep = 1000
+// chunkOverhead is by how many bytes a chunk on disk is longer than its deltas.
+func (p *persister) chunkOverhead() int64 { return int64(chunkHeader + p.seal.Overhead()) }

@@ -22,14 +22,14 @@ import (
 // A faulty store is a real one whose commits can be made to fail or to wait.
 type faulty struct {
 	store.Store
-	fail  atomic.Pointer[error] // returned by Commit, and nothing is written
+	fail  atomic.Pointer[error] // returned by Commit and Append, and nothing is written
 	lie   atomic.Bool           // the batch is applied all the same
 	full  atomic.Bool
 	block atomic.Pointer[chan struct{}]
 	calls atomic.Int64
 
 	blockGet atomic.Pointer[chan struct{}]
-	before   atomic.Pointer[func(ops []store.Op)] // called before each commit
+	before   atomic.Pointer[func(ops []store.Op)] // called before each batch
 }
 
 func (f *faulty) Get(key, dst []byte) ([]byte, bool, error) {
@@ -39,7 +39,11 @@ func (f *faulty) Get(key, dst []byte) ([]byte, bool, error) {
 	return f.Store.Get(key, dst)
 }
 
-func (f *faulty) Commit(ops []store.Op) error {
+func (f *faulty) Commit(ops []store.Op) error { return f.write(f.Store.Commit, ops) }
+
+func (f *faulty) Append(entries []store.Op) error { return f.write(f.Store.Append, entries) }
+
+func (f *faulty) write(to func([]store.Op) error, ops []store.Op) error {
 	f.calls.Add(1)
 	if before := f.before.Load(); before != nil {
 		(*before)(ops)
@@ -52,11 +56,11 @@ func (f *faulty) Commit(ops []store.Op) error {
 	}
 	if err := f.fail.Load(); err != nil {
 		if f.lie.Load() {
-			return errors.Join(*err, f.Store.Commit(ops))
+			return errors.Join(*err, to(ops))
 		}
 		return *err
 	}
-	return f.Store.Commit(ops)
+	return to(ops)
 }
 
 func openFaulty(t *testing.T, opt sessile.Options) (*sessile.Engine, *faulty) {

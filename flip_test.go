@@ -273,7 +273,7 @@ func flipVerdict(dir string, f flip, steps int64) string {
 	switch {
 	case newest == steps:
 		return "no effect"
-	case filepath.Ext(f.file) == ".mem" && newest >= steps-flipGroup:
+	case filepath.Ext(f.file) == ".log" && newest >= steps-flipGroup:
 		return "shorter"
 	}
 	return fmt.Sprintf("WRONG: the newest step is %d of %d", newest, steps)

@@ -61,6 +61,11 @@ func (s *slowStore) Commit(ops []store.Op) error {
 	return s.Store.Commit(ops)
 }
 
+func (s *slowStore) Append(entries []store.Op) error {
+	time.Sleep(time.Duration(s.takes.Load()))
+	return s.Store.Append(entries)
+}
+
 // What expires between the final cut and the end of Close is not counted, which the next Open would
 // do again, nor told.
 func TestExpiryWhileClosing(t *testing.T) {

@@ -40,6 +40,11 @@ func (s slowStore) Commit(ops []store.Op) error {
 	return s.Store.Commit(ops)
 }
 
+func (s slowStore) Append(entries []store.Op) error {
+	time.Sleep(s.each)
+	return s.Store.Append(entries)
+}
+
 func openDisk(t *testing.T, disk *store.Mem, each time.Duration, opt sessile.Options) *sessile.Engine {
 	st, err := disk.Open()
 	require.NoError(t, err)

@@ -19,7 +19,7 @@ import (
 // a goroutine of its own:
 //
 //	write       cuts the buffers of all shards at one instant into a group, and
-//	            writes the group as one transaction of the store
+//	            appends the group to the log of the store
 //	checkpoint  writes the records of changed sessions, raises the low-water mark
 //	            of the log and deletes the groups at or below it
 //	recover     at Open: folds the groups above the mark; what they change is the next checkpoint's to write
@@ -37,10 +37,6 @@ import (
 // Callers that commit one durable change after another come back a moment after they were woken. Cut
 // at once, groups would hold one half of them and then the other, and each change wait for two
 // writes. So the writer lets those it has woken run first, as long as they come (gather).
-//
-// Writing a transaction for each commit instead, as Badger would have it, costs one
-// sync each: measured there, 1,024 commits of 64 goroutines took 200 ms, and one
-// transaction of 1,024 keys 7 ms.
 //
 // # Failure
 //
@@ -92,7 +88,6 @@ type persister struct {
 	stopCheck chan struct{} // ends the checkpointer, before the final checkpoint
 	checker   sync.WaitGroup
 	low       uint64 // number of the low-water mark; the checkpointer's
-	collected []byte // the last log key deleted; the checkpointer's
 }
 
 // Times of the persister.
@@ -450,12 +445,12 @@ func (p *persister) cut(req cutRequest) (bufs [][]byte, res cutResult) {
 	return bufs, res
 }
 
-// The log on disk. A group's deltas are packed into chunks, each a value under
+// The log on disk. A group's deltas are packed into chunks, each an entry of the store's log under
 // the key 'l' | epoch | number | part. Before the deltas a chunk says:
 //
 //	format 1 | parts 4 (0 but in the last chunk) | clock 8 | sessions 8 | anonymous 8
 //
-// A group too large for one transaction goes in several; only the last chunk
+// A group too large for one batch of the store goes in several; only the last chunk
 // says of how many parts the group is, and without it none counts.
 const (
 	chunkFormat = 1
@@ -513,7 +508,7 @@ func (p *persister) writeGroup(bufs [][]byte, live groupCounts, clock int64) boo
 			b = b[n:]
 		}
 	}
-	if !w.closeChunk(true) || !w.commit() {
+	if !w.closeChunk(true) || !w.append() {
 		return false
 	}
 	p.number, p.clock = number, live.clock
@@ -544,7 +539,7 @@ func chunkPrefix(b []byte, room int) int {
 	return n
 }
 
-// A groupWriter packs one group into chunks and transactions.
+// A groupWriter packs one group into chunks and batches.
 type groupWriter struct {
 	p      *persister
 	number uint64
@@ -581,7 +576,7 @@ func (w *groupWriter) closeChunk(last bool) bool {
 		p.sealed = op.Value
 	}
 	p.chunk = w.chunk
-	if len(w.ops) > 0 && (w.size+op.Size() > p.limit.Bytes || len(w.ops) == p.limit.Ops) && !w.commit() {
+	if len(w.ops) > 0 && (w.size+op.Size() > p.limit.Bytes || len(w.ops) == p.limit.Ops) && !w.append() {
 		return false
 	}
 	w.ops = append(w.ops, op)
@@ -591,21 +586,26 @@ func (w *groupWriter) closeChunk(last bool) bool {
 	return true
 }
 
-func (w *groupWriter) commit() bool {
-	ok := w.p.commit(w.ops)
+func (w *groupWriter) append() bool {
+	ok := w.p.write(func() error { return w.p.store.Append(w.ops) })
 	w.ops, w.size = w.ops[:0], 0
 	return ok
 }
 
-// commit writes one transaction, waiting out a full disk. It reports false when
-// the store has failed, or when the engine is given up with a full disk.
+// commit writes one transaction.
 func (p *persister) commit(ops []store.Op) bool {
+	return p.write(func() error { return p.store.Commit(ops) })
+}
+
+// write lets the store write, waiting out a full disk. It reports false when
+// the store has failed, or when the engine is given up with a full disk.
+func (p *persister) write(to func() error) bool {
 	for {
 		if p.cause() != nil {
 			return false
 		}
 		stalled := time.AfterFunc(stallLimit, func() { p.fail(errStalled) })
-		err := p.store.Commit(ops)
+		err := to()
 		stalled.Stop()
 		switch {
 		case err == nil:

@@ -93,8 +93,8 @@ func storeError(err error) error {
 	return fmt.Errorf("%w: %w", ErrPersistence, err)
 }
 
-// The meta value: format 1 | encrypted 1 | envelope of the 32-byte index key.
-const metaFormat = 1
+// The meta value: format 2 | encrypted 1 | envelope of the 32-byte index key.
+const metaFormat = 2
 
 // boot reads format, keys and epoch, and raises the epoch.
 func (p *persister) boot() (b bootState, err error) {
@@ -165,6 +165,7 @@ type recovery struct {
 	low    uint64
 	mark   groupCounts        // those of the low-water mark
 	last   uint64             // the newest whole group
+	first  []byte             // the key of the first chunk above the mark
 	torn   atomic.Bool        // something of the log does not count, is missing, or is under an older key
 	window int64              // how much state is folded in memory before it is written; as much again may be being written
 	states map[string]*folded // what is folded
@@ -217,6 +218,9 @@ func (r *recovery) run() error {
 		return err
 	}
 	err = r.redo()
+	if err == nil {
+		err = r.trim()
+	}
 	if failed := r.settle(); failed != nil {
 		return failed // of what came earlier in the log
 	}
@@ -242,6 +246,16 @@ func (r *recovery) run() error {
 	return nil
 }
 
+// trim deletes what is not above the mark, and was not yet when the last life ended.
+func (r *recovery) trim() error {
+	before := r.first
+	if before == nil {
+		before = chunkKey(r.p.epoch, 0, 0)
+	}
+	_, _, err := r.p.store.Trim(before)
+	return err
+}
+
 // redo folds the log.
 func (r *recovery) redo() error {
 	if err := r.groups(); err != nil {
@@ -260,7 +274,7 @@ func (r *recovery) redo() error {
 }
 
 // stays reports whether the log stays, and the engine takes what is folded. It does not where something of it must not meet
-// the groups of this epoch, where nothing of it is left to be done, and where the options leave too little room for
+// the groups of this epoch, and where the options leave too little room for
 // what comes: beyond half of MaxLogBytes a checkpoint begins at once, and changes go on meanwhile.
 func (r *recovery) stays() (bool, error) {
 	for _, f := range r.folded {
@@ -268,7 +282,7 @@ func (r *recovery) stays() (bool, error) {
 			return false, err
 		}
 	}
-	return !r.torn.Load() && (r.last > r.low || r.bytes == 0) && r.bytes <= r.opt.MaxLogBytes/4*3, nil
+	return !r.torn.Load() && r.bytes <= r.opt.MaxLogBytes/4*3, nil
 }
 
 // groups reads the log in order and folds each whole group.
@@ -286,7 +300,7 @@ func (r *recovery) groups() error {
 	for {
 		var page []store.Op
 		size := 0
-		err := r.p.store.Scan([]byte{'l'}, after, false, func(k, v []byte) bool {
+		err := r.p.store.Replay(after, func(k, v []byte) bool {
 			page = append(page, store.Op{Key: slices.Clone(k), Value: bytes.Clone(v)})
 			size += len(v)
 			return size < 4<<20
@@ -299,15 +313,21 @@ func (r *recovery) groups() error {
 		}
 		for _, op := range page {
 			after = op.Key
-			r.bytes += r.p.chunkBytes(len(op.Value))
 			if len(op.Key) != chunkKeyLen {
 				return fmt.Errorf("%w: log key of %d bytes", ErrCorrupt, len(op.Key))
 			}
 			e, n := binary.BigEndian.Uint64(op.Key[1:]), binary.BigEndian.Uint64(op.Key[9:])
 			part := binary.BigEndian.Uint32(op.Key[17:])
+			if e >= r.p.epoch {
+				return fmt.Errorf("%w: the log is of opening %d, the store knows of %d", ErrCorrupt, e, r.p.epoch-1)
+			}
 			if n <= r.low {
 				continue // not yet collected
 			}
+			if r.first == nil {
+				r.first = op.Key
+			}
+			r.bytes += max(int64(len(op.Value))-r.p.chunkOverhead(), 0)
 			if n != number || e != epoch {
 				// A group begins. The one before must have been whole.
 				if problem == nil && len(group) > 0 {
@@ -527,18 +547,6 @@ func (r *recovery) finish() error {
 		return err
 	}
 	p.low = r.last
-	for {
-		var ops []store.Op
-		err := p.store.Scan([]byte{'l'}, p.collected, true, func(k, _ []byte) bool {
-			ops = append(ops, store.Op{Key: slices.Clone(k)})
-			return len(ops) < collectStep
-		})
-		if err != nil || len(ops) == 0 {
-			return err
-		}
-		if err := p.store.Commit(ops); err != nil {
-			return err
-		}
-		p.collected = ops[len(ops)-1].Key
-	}
+	_, _, err := p.store.Trim(chunkKey(p.epoch, 0, 0))
+	return err
 }

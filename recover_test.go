@@ -54,12 +54,13 @@ func FuzzLogChunk(f *testing.F) {
 				{Key: recordKey("a"), Value: p.sealRecord(recordKey("a"), 1, rec.appendDisk(nil, 5))},
 				{Key: p.indexKey("bob", "a"), Value: []byte{}},
 			}
+			var log []store.Op
 			for i, chunk := range [][]byte{one, two} {
 				if key := chunkKey(1, 1, uint32(i)); len(chunk) > 0 {
-					ops = append(ops, store.Op{Key: key, Value: p.seal.Seal(nil, chunk, key)})
+					log = append(log, store.Op{Key: key, Value: p.seal.Seal(nil, chunk, key)})
 				}
 			}
-			if err := p.store.Commit(ops); err != nil {
+			if err := errors.Join(p.store.Commit(ops), p.store.Append(log)); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -124,7 +125,7 @@ func recovered(t *testing.T, keys func(p *persister) []store.Op, groups ...[]byt
 		chunk := binary.LittleEndian.AppendUint32([]byte{chunkFormat}, 1)
 		chunk = append(append(chunk, make([]byte, chunkHeader-len(chunk))...), deltas...)
 		key := chunkKey(1, uint64(i+1), 0)
-		require.NoError(t, st.Commit([]store.Op{{Key: key, Value: p.seal.Seal(nil, chunk, key)}}))
+		require.NoError(t, st.Append([]store.Op{{Key: key, Value: p.seal.Seal(nil, chunk, key)}}))
 	}
 	require.NoError(t, st.Close())
 	require.NoError(t, checkpointed(disk, opt))

@@ -33,6 +33,7 @@ type badgerStore struct {
 	manifest string // a file that is always in it; empty when it is new
 	reserve  int64
 	db       *badger.DB
+	log      *segmentLog
 	inode    inode // of data; set by the first writable
 	limits   Limits
 	ts       atomic.Uint64 // the last commit timestamp given out
@@ -112,6 +113,9 @@ func OpenBadger(dir string, opt BadgerOptions) (Store, error) {
 		return nil, openError(err)
 	}
 	s.manifest = manifest
+	if s.log, err = openLog(filepath.Join(dir, "log")); err != nil {
+		return nil, errors.Join(err, s.db.Close())
+	}
 	s.ts.Store(s.db.MaxVersion())
 	// Badger's own bounds are strict, and it adds an entry that ends the transaction.
 	s.limits = Limits{
@@ -215,15 +219,8 @@ func (s *badgerStore) Commit(ops []Op) (err error) {
 	if len(ops) == 0 {
 		return nil
 	}
-	size := 0
-	for _, op := range ops {
-		size += op.Size()
-		if len(op.Value) > s.limits.Value {
-			return fmt.Errorf("%w: value of %d bytes", ErrTooLarge, len(op.Value))
-		}
-	}
-	if size > s.limits.Bytes || len(ops) > s.limits.Ops {
-		return fmt.Errorf("%w: %d ops of %d bytes", ErrTooLarge, len(ops), size)
+	if err := s.limits.check(ops); err != nil {
+		return err
 	}
 	if err := s.room(); err != nil {
 		return err
@@ -317,17 +314,54 @@ func (s *badgerStore) Scan(prefix, after []byte, keysOnly bool, fn func(k, v []b
 	return nil
 }
 
+func (s *badgerStore) Append(entries []Op) error {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed {
+		return ErrClosed
+	}
+	if err := s.limits.check(entries); err != nil || len(entries) == 0 {
+		return err
+	}
+	if err := s.room(); err != nil {
+		return err
+	}
+	return s.log.append(entries)
+}
+
+func (s *badgerStore) Replay(after []byte, fn func(k, v []byte) bool) error {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed {
+		return ErrClosed
+	}
+	return s.log.replay(after, fn)
+}
+
+func (s *badgerStore) Trim(before []byte) (n int, bytes int64, err error) {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed {
+		return 0, 0, ErrClosed
+	}
+	return s.log.trim(before)
+}
+
 func (s *badgerStore) Mark() (uint64, bool) { return s.mark, s.marked }
 
 func (s *badgerStore) SetMark(n uint64) error { return writeMark(s.dir, n) }
 
-func (s *badgerStore) Close() (err error) {
+func (s *badgerStore) Close() error {
 	s.life.Lock()
 	defer s.life.Unlock()
 	if s.closed {
 		return ErrClosed
 	}
 	s.closed = true
+	return errors.Join(s.log.close(), s.closeBadger())
+}
+
+func (s *badgerStore) closeBadger() (err error) {
 	defer faults(&err)()
 	return s.db.Close()
 }

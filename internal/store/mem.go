@@ -17,8 +17,8 @@ import (
 // keeps any prefix of what is pending, which is what a real disk may do.
 type Mem struct {
 	mu      sync.Mutex
-	data    map[string][]byte
-	keys    []string // of data, sorted
+	records memTree
+	log     memTree
 	pending []*memBatch
 	open    *memStore
 	mark    uint64
@@ -46,14 +46,24 @@ var ErrInjected = errors.New("injected fault")
 // errCrashed is the answer of a store whose disk has crashed.
 var errCrashed = errors.New("the disk is gone")
 
-type memBatch struct{ ops []Op }
+type memBatch struct {
+	tree *memTree
+	ops  []Op
+}
+
+// A memTree is keys and their values.
+type memTree struct {
+	data map[string][]byte
+	keys []string // of data, sorted
+}
 
 // NewMem returns an empty disk with Badger's limits.
 func NewMem() *Mem {
 	return &Mem{
-		data:   make(map[string][]byte),
-		limits: Limits{Bytes: 2 << 20, Ops: 20_000, Value: 1<<20 - 4096},
-		resume: make(chan struct{}),
+		records: memTree{data: make(map[string][]byte)},
+		log:     memTree{data: make(map[string][]byte)},
+		limits:  Limits{Bytes: 2 << 20, Ops: 20_000, Value: 1<<20 - 4096},
+		resume:  make(chan struct{}),
 	}
 }
 
@@ -93,7 +103,7 @@ func (m *Mem) Crash(keep int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, b := range m.pending[:min(keep, len(m.pending))] {
-		m.apply(b.ops)
+		b.apply()
 	}
 	m.pending = nil
 	m.fault = nil
@@ -114,19 +124,44 @@ func (m *Mem) Open() (Store, error) {
 	return m.open, nil
 }
 
-func (m *Mem) apply(ops []Op) {
-	for _, op := range ops {
+func (b *memBatch) apply() {
+	t := b.tree
+	for _, op := range b.ops {
 		k := string(op.Key)
-		at, found := slices.BinarySearch(m.keys, k)
+		at, found := slices.BinarySearch(t.keys, k)
 		switch {
 		case op.Value == nil && found:
-			delete(m.data, k)
-			m.keys = slices.Delete(m.keys, at, at+1)
+			delete(t.data, k)
+			t.keys = slices.Delete(t.keys, at, at+1)
 		case op.Value != nil:
 			if !found {
-				m.keys = slices.Insert(m.keys, at, k)
+				t.keys = slices.Insert(t.keys, at, k)
 			}
-			m.data[k] = op.Value
+			t.data[k] = op.Value
+		}
+	}
+}
+
+// scan is Store.Scan.
+func (t *memTree) scan(prefix, after []byte, keysOnly bool, fn func(k, v []byte) bool) {
+	from := string(prefix)
+	if string(after) > from {
+		from = string(after)
+	}
+	at, found := slices.BinarySearch(t.keys, from)
+	if found && after != nil && from == string(after) {
+		at++
+	}
+	for _, k := range t.keys[at:] {
+		if !strings.HasPrefix(k, string(prefix)) {
+			return
+		}
+		var v []byte
+		if !keysOnly {
+			v = bytes.Clone(t.data[k])
+		}
+		if !fn([]byte(k), v) {
+			return
 		}
 	}
 }
@@ -155,31 +190,35 @@ func (s *memStore) usable() error {
 
 func (s *memStore) Limits() Limits { return s.m.limits }
 
-func (s *memStore) Commit(ops []Op) error {
+func (s *memStore) Commit(ops []Op) error { return s.batch(&s.m.records, ops) }
+
+func (s *memStore) Append(entries []Op) error { return s.batch(&s.m.log, entries) }
+
+func (s *memStore) batch(tree *memTree, ops []Op) error {
+	if err := s.m.limits.check(ops); err != nil {
+		return err
+	}
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	return s.write(tree, ops)
+}
+
+// write is called under the mutex, and gives it up while it is stalled.
+func (s *memStore) write(tree *memTree, ops []Op) error {
 	m := s.m
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if err := s.usable(); err != nil {
 		return err
 	}
 	if len(ops) == 0 {
 		return nil
 	}
-	b := &memBatch{}
-	size := 0
+	b := &memBatch{tree: tree}
 	for _, op := range ops {
-		size += op.Size()
-		if len(op.Value) > m.limits.Value {
-			return fmt.Errorf("%w: value of %d bytes", ErrTooLarge, len(op.Value))
-		}
 		own := Op{Key: bytes.Clone(op.Key)}
 		if op.Value != nil {
 			own.Value = append([]byte{}, op.Value...)
 		}
 		b.ops = append(b.ops, own)
-	}
-	if size > m.limits.Bytes || len(ops) > m.limits.Ops {
-		return fmt.Errorf("%w: %d ops of %d bytes", ErrTooLarge, len(ops), size)
 	}
 	m.commits++
 	fault := FaultNone
@@ -193,7 +232,7 @@ func (s *memStore) Commit(ops []Op) error {
 		m.pending = append(m.pending, b)
 		return ErrInjected
 	case FaultApplied:
-		m.apply(b.ops)
+		b.apply()
 		return ErrInjected
 	case FaultStall:
 		m.pending = append(m.pending, b)
@@ -209,8 +248,36 @@ func (s *memStore) Commit(ops []Op) error {
 		}
 		m.pending = slices.DeleteFunc(m.pending, func(p *memBatch) bool { return p == b })
 	}
-	m.apply(b.ops)
+	b.apply()
 	return nil
+}
+
+func (s *memStore) Replay(after []byte, fn func(k, v []byte) bool) error {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	if err := s.usable(); err != nil {
+		return err
+	}
+	s.m.log.scan(nil, after, false, fn)
+	return nil
+}
+
+// Trim is a batch, too, so that faults and crashes meet it.
+func (s *memStore) Trim(before []byte) (n int, bytes int64, err error) {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	var ops []Op
+	for _, k := range s.m.log.keys {
+		if k >= string(before) {
+			break
+		}
+		ops = append(ops, Op{Key: []byte(k)})
+		bytes += int64(len(s.m.log.data[k]))
+	}
+	if err := s.write(&s.m.log, ops); err != nil {
+		return 0, 0, err
+	}
+	return len(ops), bytes, nil
 }
 
 func (s *memStore) Get(key, dst []byte) ([]byte, bool, error) {
@@ -219,7 +286,7 @@ func (s *memStore) Get(key, dst []byte) ([]byte, bool, error) {
 	if err := s.usable(); err != nil {
 		return dst, false, err
 	}
-	v, ok := s.m.data[string(key)]
+	v, ok := s.m.records.data[string(key)]
 	return append(dst, v...), ok, nil
 }
 
@@ -230,26 +297,7 @@ func (s *memStore) Scan(prefix, after []byte, keysOnly bool, fn func(k, v []byte
 	if err := s.usable(); err != nil {
 		return err
 	}
-	from := string(prefix)
-	if string(after) > from {
-		from = string(after)
-	}
-	at, found := slices.BinarySearch(m.keys, from)
-	if found && after != nil && from == string(after) {
-		at++
-	}
-	for _, k := range m.keys[at:] {
-		if !strings.HasPrefix(k, string(prefix)) {
-			return nil
-		}
-		var v []byte
-		if !keysOnly {
-			v = bytes.Clone(m.data[k])
-		}
-		if !fn([]byte(k), v) {
-			return nil
-		}
-	}
+	m.records.scan(prefix, after, keysOnly, fn)
 	return nil
 }
 

@@ -5,7 +5,10 @@
 // The engine never has two batches in flight that write the same key.
 package store
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 var (
 	// ErrFull means that a batch was refused before anything of it was
@@ -46,6 +49,21 @@ type Limits struct {
 	Value int // the largest value, in bytes
 }
 
+// check returns ErrTooLarge for a batch that exceeds the limits.
+func (l Limits) check(ops []Op) error {
+	size := 0
+	for _, op := range ops {
+		size += op.Size()
+		if len(op.Value) > l.Value {
+			return fmt.Errorf("%w: value of %d bytes", ErrTooLarge, len(op.Value))
+		}
+	}
+	if size > l.Bytes || len(ops) > l.Ops {
+		return fmt.Errorf("%w: %d ops of %d bytes", ErrTooLarge, len(ops), size)
+	}
+	return nil
+}
+
 // A Store is safe for concurrent use. All errors but ErrFull and ErrTooLarge
 // from Commit leave open whether the batch was applied: the caller must treat
 // the store as failed and call nothing but Close afterwards.
@@ -66,7 +84,25 @@ type Store interface {
 	// the store.
 	Scan(prefix, after []byte, keysOnly bool, fn func(k, v []byte) bool) error
 
-	// Limits are those of one Commit.
+	// Append adds entries to the end of the log, which is apart from what
+	// Commit writes. They are on disk when it returns nil, and then every one whose Append
+	// returned before is, too. A crash may leave any of those whose Append has not returned.
+	// Keys have at most 31 bytes, and are greater than any that was appended before. Two appends
+	// do not overlap. Errors and limits are those of Commit.
+	Append(entries []Op) error
+
+	// Replay calls fn for the entries of the log whose keys are greater than after (nil: from the
+	// first one), in order, until fn returns false. k and v are valid until fn
+	// returns. One that is damaged or was torn by a crash is not there. Neither Append nor Trim runs meanwhile.
+	Replay(after []byte, fn func(k, v []byte) bool) error
+
+	// Trim deletes the entries whose keys are less than before, and returns how many they were and the sum of
+	// the lengths of their values, also with an error. Those that were there when the store was opened are
+	// gone for good when it returns nil; of others a crash later may leave some. Two trims do not overlap. After
+	// ErrFull it is to be called again.
+	Trim(before []byte) (n int, bytes int64, err error)
+
+	// Limits are those of one Commit, and of one Append.
 	Limits() Limits
 
 	// Mark returns the last number given to SetMark in any earlier life of
