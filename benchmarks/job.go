@@ -3,9 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"regexp"
+	"runtime/pprof"
+	"strings"
 )
 
 // A job is a measurement that runs in a process of its own, for the sake of a clean heap, and answers once.
@@ -13,9 +18,10 @@ type job func(context.Context, jobArgs) (any, error)
 
 // jobArgs are what a job is told.
 type jobArgs struct {
-	Scale Scale           `json:"scale"`
-	Dir   string          `json:"dir"` // empty, the job's own
-	More  json.RawMessage `json:"more,omitempty"`
+	Scale   Scale           `json:"scale"`
+	Dir     string          `json:"dir"`               // empty, the job's own
+	Profile string          `json:"profile,omitempty"` // a file for a CPU profile; empty: none
+	More    json.RawMessage `json:"more,omitempty"`
 }
 
 type jobQuestion struct {
@@ -56,7 +62,7 @@ func serveJob(in io.Reader, out io.Writer) error {
 		return fmt.Errorf("no job %q", q.Name)
 	}
 	var a jobAnswer
-	result, err := run(context.Background(), q.Args)
+	result, err := profiled(q.Args.Profile, func() (any, error) { return run(context.Background(), q.Args) })
 	if err == nil {
 		a.Result, err = json.Marshal(result)
 	}
@@ -64,6 +70,33 @@ func serveJob(in io.Reader, out io.Writer) error {
 		a.Error = err.Error()
 	}
 	return json.NewEncoder(out).Encode(a)
+}
+
+// profileName names the profile of a job.
+func profileName(name string, more any) string {
+	if more != nil {
+		name = fmt.Sprintf("%s %+v", name, more)
+	}
+	return strings.Trim(notInNames.ReplaceAllString(name, "-"), "-") + ".pprof"
+}
+
+var notInNames = regexp.MustCompile(`[^0-9A-Za-z]+`)
+
+// profiled writes a CPU profile of what it runs.
+func profiled(path string, run func() (any, error)) (result any, err error) {
+	if path == "" {
+		return run()
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	result, err = run()
+	pprof.StopCPUProfile()
+	return result, errors.Join(err, file.Close())
 }
 
 // runJob runs a job in a child and returns its result.
@@ -74,6 +107,9 @@ func runJob[T any](ctx context.Context, e *Env, name string, more any) (result T
 	}
 	defer os.RemoveAll(dir)
 	args := jobArgs{Scale: e.Scale, Dir: dir}
+	if e.Profiles != "" {
+		args.Profile = filepath.Join(e.Profiles, profileName(name, more))
+	}
 	if args.More, err = json.Marshal(more); err != nil {
 		return result, err
 	}

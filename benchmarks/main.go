@@ -42,6 +42,7 @@ type config struct {
 	out     string
 	only    *regexp.Regexp
 	data    string
+	profile string
 	list    bool
 	install bool
 }
@@ -54,6 +55,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	only := f.String("only", "", "measure only the parts whose name matches the `regexp`; see -list")
 	data := f.String("data", "", "`directory` for the data, on the disk to be measured (default the system's temporary one)")
 	steady := f.Duration("steady", 0, "how long the steady load lasts, such as 1h (default by size)")
+	profile := f.String("profile", "", "`directory` for a CPU profile of each part but the tables; samples have the label side, sessile or base")
 	list := f.Bool("list", false, "list the parts and measure nothing")
 	install := f.Bool("install", true, "install Debian's redis-server if it is missing and this is root")
 	if err := f.Parse(args); err != nil {
@@ -62,7 +64,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	if f.NArg() > 0 {
 		return config{}, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
-	c := config{scale: fullScale(), out: *out, data: *data, list: *list, install: *install}
+	c := config{scale: fullScale(), out: *out, data: *data, profile: *profile, list: *list, install: *install}
 	if *quick {
 		c.scale = quickScale()
 	}
@@ -129,6 +131,14 @@ func measure(ctx context.Context, c config, todo []unit, stderr io.Writer) (*Rep
 	}
 	defer os.RemoveAll(data)
 	e := &Env{Scale: c.scale, Data: data}
+	if c.profile != "" {
+		if e.Profiles, err = filepath.Abs(c.profile); err != nil {
+			return nil, err
+		}
+		if err := os.MkdirAll(e.Profiles, 0o755); err != nil {
+			return nil, err
+		}
+	}
 	r := &Report{Machine: describe(data), Scale: c.scale, Partial: c.only != nil}
 	p := newProgress(stderr, todo, time.Now)
 	for _, u := range todo {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"time"
@@ -150,6 +151,9 @@ type timed struct {
 	settle func() error
 }
 
+// sideNames are the labels in a profile of the first side and the others.
+var sideNames = [2]string{"sessile", "base"}
+
 // interleave measures sides in turn, in slices of a fourth of d, four of each a round, and returns
 // nanoseconds per operation, by side and round.
 func interleave(ctx context.Context, rounds int, d time.Duration, sides ...*timed) ([][]float64, error) {
@@ -165,7 +169,9 @@ func interleave(ctx context.Context, rounds int, d time.Duration, sides ...*time
 		for slice := range slices {
 			for k := range sides {
 				i := (k + slice) % len(sides) // each begins in turn
-				took, err := sides[i].slice()
+				var took time.Duration
+				var err error
+				pprof.Do(ctx, pprof.Labels("side", sideNames[min(i, 1)]), func(context.Context) { took, err = sides[i].slice() })
 				if err != nil {
 					return nil, fmt.Errorf("side %d: %w", i, err)
 				}

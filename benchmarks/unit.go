@@ -11,8 +11,9 @@ import (
 
 // Env is what all measurements share.
 type Env struct {
-	Scale Scale
-	Data  string // a directory of ours for all data
+	Scale    Scale
+	Data     string // a directory of ours for all data
+	Profiles string // the directory for CPU profiles; empty: none are made
 }
 
 // A unit is a part of the run that can be asked for alone.

@@ -45,6 +45,9 @@ type badgerStore struct {
 
 	mark   uint64
 	marked bool
+
+	opened time.Time
+	looked time.Duration // when the room was last looked at for Append, since opened; Append's
 }
 
 // An inode says which directory a path leads to.
@@ -78,7 +81,7 @@ func OpenBadger(dir string, opt BadgerOptions) (Store, error) {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return nil, err
 	}
-	s := &badgerStore{dir: dir, data: data, reserve: opt.DiskReserve}
+	s := &badgerStore{dir: dir, data: data, reserve: opt.DiskReserve, opened: time.Now(), looked: -lookEvery}
 	manifest := filepath.Join(data, badger.ManifestFilename)
 	if _, err := os.Stat(manifest); err == nil {
 		s.manifest = manifest
@@ -323,11 +326,19 @@ func (s *badgerStore) Append(entries []Op) error {
 	if err := s.limits.check(entries); err != nil || len(entries) == 0 {
 		return err
 	}
-	if err := s.room(); err != nil {
-		return err
+	// The blocks of the log are there before they are needed, so this is for what else may have happened to the
+	// directory, and for Badger's sake: it need not be each time.
+	if now := time.Since(s.opened); now-s.looked >= lookEvery {
+		if err := s.room(); err != nil {
+			return err
+		}
+		s.looked = now
 	}
 	return s.log.append(entries)
 }
+
+// lookEvery is how old what is known of the disk may be when the log is appended to.
+const lookEvery = 5 * time.Millisecond
 
 func (s *badgerStore) Replay(after []byte, fn func(k, v []byte) bool) error {
 	s.life.RLock()

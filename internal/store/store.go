@@ -97,8 +97,8 @@ type Store interface {
 	Replay(after []byte, fn func(k, v []byte) bool) error
 
 	// Trim deletes the entries whose keys are less than before, and returns how many they were and the sum of
-	// the lengths of their values, also with an error. Those that were there when the store was opened are
-	// gone for good when it returns nil; of others a crash later may leave some. Two trims do not overlap. After
+	// the lengths of their values, also with an error. A crash later may bring some of them back; but not those that
+	// were there when the store was opened, if all of these are trimmed. Two trims do not overlap. After
 	// ErrFull it is to be called again.
 	Trim(before []byte) (n int, bytes int64, err error)
 
