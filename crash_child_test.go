@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/sessile-go/sessile"
+	"github.com/sessile-go/sessile/internal/store"
 	"github.com/stretchr/testify/require"
 )
 
@@ -39,7 +40,7 @@ func TestCrashChild(t *testing.T) {
 	}
 	seed, err := strconv.ParseInt(os.Getenv("SESSILE_CRASH_SEED"), 10, 64)
 	require.NoError(t, err)
-	e, err := sessile.Open(crashOptions(dir, os.Getenv("SESSILE_CRASH_ENCRYPTED") != ""))
+	e, err := openToCrash(crashOptions(dir, os.Getenv("SESSILE_CRASH_ENCRYPTED") != ""), seed)
 	require.NoError(t, err)
 	c := &crashChild{t: t, e: e, seed: seed}
 	for i := range crashSessions {
@@ -53,6 +54,18 @@ func TestCrashChild(t *testing.T) {
 		go c.work(g)
 	}
 	select {}
+}
+
+// openToCrash opens an engine whose log has, every other time, such small files that they are used again in the short life of a child.
+func openToCrash(opt sessile.Options, seed int64) (*sessile.Engine, error) {
+	if seed%2 == 0 {
+		return sessile.Open(opt)
+	}
+	st, err := store.OpenBadger(opt.Dir, store.BadgerOptions{SegmentSize: 32 << 10})
+	if err != nil {
+		return nil, err
+	}
+	return sessile.OpenOn(opt, st)
 }
 
 func (c *crashChild) tell(format string, args ...any) {

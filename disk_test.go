@@ -265,8 +265,12 @@ func requirePad(e *sessile.Engine, i int) error {
 	})
 }
 
+// lookedAt is longer than what the store knows of the disk lasts while the log is written to.
+const lookedAt = 20 * time.Millisecond
+
 // requireSick looks at an engine whose disk takes no more writes.
 func requireSick(t *testing.T, e *sessile.Engine) {
+	time.Sleep(lookedAt)
 	err := e.Update(ctx, "hot", durably(increment))
 	require.ErrorIs(t, err, sessile.ErrPersistence)
 	want := 1 // a checkpoint noticed it first, and nothing was changed
@@ -310,6 +314,7 @@ func putBallast(t *testing.T, dir string, left int64) {
 
 // requireFull looks at an engine whose disk takes no more until room is made.
 func requireFull(t *testing.T, e *sessile.Engine, makeRoom func()) {
+	time.Sleep(lookedAt)
 	err := e.Update(ctx, "hot", durably(increment))
 	require.ErrorIs(t, err, sessile.ErrDiskFull)
 	want := int64(1) // a checkpoint noticed it first, and nothing was changed

@@ -1,6 +1,7 @@
 package sessile_test
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -175,4 +176,53 @@ func TestDyingDisk(t *testing.T) {
 		newest = c.recovered(t, a, child, newest)
 		c.add("dead disks", 1)
 	}
+}
+
+// What Open finds in the log is on disk before anything rests on it: a process that is killed leaves what it
+// had not synced yet to the next one in memory alone.
+func TestLogThatWasOnlyInMemory(t *testing.T) {
+	opt := sessile.Options{CheckpointInterval: time.Hour, DiskReserve: -1}
+	if opt.Dir = os.Getenv("SESSILE_UNSYNCED_DIR"); opt.Dir != "" {
+		_, err := sessile.Open(opt)
+		require.NoError(t, err)
+		fmt.Println("ready")
+		select {}
+	}
+	d := newLoopDisk(t, 512<<20)
+	opt.Dir = t.TempDir()
+	e := open(t, opt)
+	require.NoError(t, e.CreateID(ctx, "a", durably(increment)))
+	dir := copyDir(t, opt.Dir)
+	require.NoError(t, e.Close())
+	files, err := filepath.Glob(filepath.Join(dir, "log", "*"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	written, err := os.ReadFile(files[0])
+	require.NoError(t, err)
+
+	// The blocks of the log are on disk, as zeros, and what is in them is not.
+	require.NoError(t, os.WriteFile(files[0], make([]byte, len(written)), 0o600))
+	opt.Dir = filepath.Join(d.dir, "data")
+	run(t, "cp", "-r", "--sparse=never", dir, opt.Dir)
+	syscall.Sync()
+	f, err := os.OpenFile(filepath.Join(opt.Dir, "log", filepath.Base(files[0])), os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = f.Write(written)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+
+	child := exec.Command(os.Args[0], "-test.run=^TestLogThatWasOnlyInMemory$")
+	child.Env = append(os.Environ(), "SESSILE_UNSYNCED_DIR="+opt.Dir)
+	out, err := child.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, child.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "ready\n", line)
+	require.NoError(t, errors.Join(d.cut(), child.Process.Kill()))
+	require.Error(t, child.Wait())
+	d.again(t)
+	e = open(t, opt)
+	require.EqualValues(t, 1, read(t, e, "a"))
+	require.NoError(t, e.Close())
 }

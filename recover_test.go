@@ -210,3 +210,25 @@ func TestRecoverWindows(t *testing.T) {
 	n, _ := hot.get("n")
 	require.Equal(t, []byte{byte(last)}, n)
 }
+
+// A log that is of a later opening than the store knows of: the store has lost what was written last.
+func TestLogOfAnUnknownOpening(t *testing.T) {
+	opt := Options{Dir: "in memory"}.withDefaults()
+	for epoch, want := range map[uint64]error{1: nil, 2: ErrCorrupt} {
+		disk := store.NewMem()
+		st, err := disk.Open()
+		require.NoError(t, err)
+		p, _, err := newPersister(opt, st)
+		require.NoError(t, err)
+		chunk := binary.LittleEndian.AppendUint32([]byte{chunkFormat}, 1)
+		chunk = append(chunk, make([]byte, chunkHeader-len(chunk))...)
+		key := chunkKey(epoch, 1, 0)
+		require.NoError(t, st.Append([]store.Op{{Key: key, Value: p.seal.Seal(nil, chunk, key)}}))
+		require.NoError(t, st.Close())
+		st, err = disk.Open()
+		require.NoError(t, err)
+		_, _, err = newPersister(opt, st)
+		require.ErrorIs(t, err, want)
+		require.NoError(t, st.Close())
+	}
+}

@@ -57,6 +57,7 @@ type inode struct{ device, number uint64 }
 type BadgerOptions struct {
 	MemTableSize int64        // bytes; 0 means 16 MiB
 	DiskReserve  int64        // bytes; 0 means 24 memtables and 64 MiB; negative: no check
+	SegmentSize  int64        // of the log's first file, in bytes; 0 means 4 MiB
 	Logger       *slog.Logger // nil discards
 }
 
@@ -73,6 +74,9 @@ func OpenBadger(dir string, opt BadgerOptions) (Store, error) {
 	}
 	if opt.DiskReserve == 0 {
 		opt.DiskReserve = 24*opt.MemTableSize + 64<<20
+	}
+	if opt.SegmentSize == 0 {
+		opt.SegmentSize = segmentSize
 	}
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
@@ -116,7 +120,7 @@ func OpenBadger(dir string, opt BadgerOptions) (Store, error) {
 		return nil, openError(err)
 	}
 	s.manifest = manifest
-	if s.log, err = openLog(filepath.Join(dir, "log")); err != nil {
+	if s.log, err = openLog(filepath.Join(dir, "log"), opt.SegmentSize); err != nil {
 		return nil, errors.Join(err, s.db.Close())
 	}
 	s.ts.Store(s.db.MaxVersion())

@@ -138,7 +138,7 @@ func FuzzSegment(f *testing.F) {
 		require.NoError(t, os.Mkdir(dir, 0o700))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), b, 0o600))
 		var l *segmentLog
-		look(t, b, func() (err error) { l, err = openLog(dir); return err })
+		look(t, b, func() (err error) { l, err = openLog(dir, testSegment); return err })
 		if l == nil {
 			return
 		}

@@ -20,7 +20,8 @@ import (
 // Each life writes to segments of its own. In those of earlier ones nothing is changed any more, so what was torn there
 // stays so; they are removed when all in them is trimmed.
 type segmentLog struct {
-	dir string
+	dir   string
+	least int64 // size of the first segment
 
 	write sync.Mutex // of append
 	// Guarded by write.
@@ -40,15 +41,15 @@ type segmentLog struct {
 	making sync.WaitGroup
 }
 
-// Sizes of segments: each has twice that of the one before.
+// The first segment has segmentSize, and each next one twice that of the one before, up to segmentGrowth times the first.
 const (
-	segmentMin = 4 << 20
-	segmentMax = 16 << 20
+	segmentSize   = 4 << 20
+	segmentGrowth = 4
 )
 
 // openLog opens the log of a directory, which it makes if need be. What is torn in it is not there.
-func openLog(dir string) (*segmentLog, error) {
-	l := &segmentLog{dir: dir}
+func openLog(dir string, least int64) (*segmentLog, error) {
+	l := &segmentLog{dir: dir, least: least}
 	if err := os.Mkdir(dir, 0o700); err == nil {
 		return l, syncDir(filepath.Dir(dir))
 	} else if !errors.Is(err, os.ErrExist) {
@@ -175,7 +176,7 @@ func (l *segmentLog) append(ops []Op) error {
 		return err
 	}
 	s.end += int64(len(l.buf))
-	if cap(l.buf) > segmentMin/2 {
+	if cap(l.buf) > bufMax {
 		l.buf = nil
 	}
 	l.mu.Lock()
@@ -183,10 +184,13 @@ func (l *segmentLog) append(ops []Op) error {
 	l.all = append(l.all, added...)
 	s.live += len(added)
 	if s.end > s.size/2 {
-		l.prepareLocked(min(2*s.size, segmentMax))
+		l.prepareLocked(min(2*s.size, segmentGrowth*l.least))
 	}
 	return nil
 }
+
+// bufMax is the largest buffer that is kept for the next batch.
+const bufMax = 2 << 20
 
 // room returns the tail, or, where it has no room for a batch of that size, a new one.
 func (l *segmentLog) room(size int64) (*segment, error) {
@@ -222,7 +226,7 @@ func (l *segmentLog) next(size int64) (*segment, error) {
 		}
 		l.mu.Unlock()
 		if made == nil {
-			return newSegment(l.dir, max(segmentMin, (size+zeroStep-1)/zeroStep*zeroStep))
+			return newSegment(l.dir, max(l.least, size))
 		}
 		<-made
 	}

@@ -12,9 +12,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+const testSegment = 64 << 10
+
 func openLogTest(t *testing.T, dir string) *segmentLog {
 	t.Helper()
-	l, err := openLog(dir)
+	l, err := openLog(dir, testSegment)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.close()) })
 	return l
@@ -83,7 +85,7 @@ func TestTornBatch(t *testing.T) {
 	require.Equal(t, 7, blocks)
 	for kept := range 1 << blocks { // each subset of the blocks
 		dir := crashedLog(t, l)
-		edit(t, segmentFiles(t, dir)[0], func(b []byte) {
+		edit(t, filepath.Join(dir, filepath.Base(l.tail.path)), func(b []byte) {
 			for i := range blocks {
 				if kept&(1<<i) == 0 {
 					at := int(from) + i*frameAlign
@@ -114,11 +116,11 @@ func TestDamagedEntry(t *testing.T) {
 	}
 	for _, at := range []int{0, 4, 8, 12, 16, 20, frameTagAt, frameHead - 1, frameHead, 6000} {
 		dir := crashedLog(t, l)
-		edit(t, segmentFiles(t, dir)[0], func(b []byte) { b[int(frameSize(6000))+at] ^= 4 })
+		edit(t, filepath.Join(dir, filepath.Base(l.tail.path)), func(b []byte) { b[int(frameSize(6000))+at] ^= 4 })
 		require.Equal(t, []int{1, 3, 4}, replayed(t, openLogTest(t, dir)), at)
 	}
 	dir := crashedLog(t, l)
-	edit(t, segmentFiles(t, dir)[0], func(b []byte) { b[2*int(frameSize(6000))-1] ^= 4 }) // of no entry
+	edit(t, filepath.Join(dir, filepath.Base(l.tail.path)), func(b []byte) { b[2*int(frameSize(6000))-1] ^= 4 }) // of no entry
 	require.Equal(t, upTo(1, 4), replayed(t, openLogTest(t, dir)))
 }
 
@@ -133,7 +135,7 @@ func TestForgedFrame(t *testing.T) {
 	l := openLogTest(t, filepath.Join(t.TempDir(), "log"))
 	require.NoError(t, l.append([]Op{numbered(1, 10), {Key: []byte(logKey(2)), Value: forged}, numbered(3, 10)}))
 	dir := crashedLog(t, l)
-	edit(t, segmentFiles(t, dir)[0], func(b []byte) { b[frameAlign] ^= 1 }) // so that its inside is looked at
+	edit(t, filepath.Join(dir, filepath.Base(l.tail.path)), func(b []byte) { b[frameAlign] ^= 1 }) // so that its inside is looked at
 	require.Equal(t, []int{1, 3}, replayed(t, openLogTest(t, dir)))
 	// It is one to a file with that name.
 	other := filepath.Join(t.TempDir(), "log")
@@ -148,12 +150,12 @@ func TestSegmentsAreUsedAgain(t *testing.T) {
 	l := openLogTest(t, filepath.Join(t.TempDir(), "log"))
 	trimmed := 0
 	for n := 1; n <= 400; n++ {
-		require.NoError(t, l.append([]Op{numbered(n, 600<<10)}))
+		require.NoError(t, l.append([]Op{numbered(n, 9<<10)}))
 		if n%40 == 0 {
 			count, size, err := l.trim([]byte(logKey(n - 20)))
 			require.NoError(t, err)
 			require.Equal(t, n-21-trimmed, count)
-			require.EqualValues(t, count*600<<10, size)
+			require.EqualValues(t, count*9<<10, size)
 			trimmed = n - 21
 			require.LessOrEqual(t, len(segmentFiles(t, l.dir)), 6, n)
 		}
@@ -177,7 +179,7 @@ func TestUnusedSegmentsGo(t *testing.T) {
 	l := openLogTest(t, filepath.Join(t.TempDir(), "log"))
 	n := 1
 	for ; n <= 100; n++ {
-		require.NoError(t, l.append([]Op{numbered(n, 900<<10)}))
+		require.NoError(t, l.append([]Op{numbered(n, 14<<10)}))
 	}
 	l.making.Wait()
 	for range 3 {
@@ -211,15 +213,15 @@ func TestTrimGoesOn(t *testing.T) {
 func TestFilesOfAClosedLog(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
 	for life := range 3 {
-		l, err := openLog(dir)
+		l, err := openLog(dir, testSegment)
 		require.NoError(t, err)
 		require.Empty(t, segmentFiles(t, dir), "one that is not needed is not made")
 		for n := 1; n <= 30; n++ {
-			require.NoError(t, l.append([]Op{numbered(n, 300<<10)}))
+			require.NoError(t, l.append([]Op{numbered(n, 5<<10)}))
 		}
 		if life == 1 {
 			require.NoError(t, l.close())
-			l, err = openLog(dir)
+			l, err = openLog(dir, testSegment)
 			require.NoError(t, err)
 			require.Equal(t, upTo(1, 30), replayed(t, l))
 		}
@@ -232,7 +234,7 @@ func TestFilesOfAClosedLog(t *testing.T) {
 
 // After a sync that failed nothing is written: what is on disk is not known.
 func TestFailedSyncIsFinal(t *testing.T) {
-	l, err := openLog(filepath.Join(t.TempDir(), "log"))
+	l, err := openLog(filepath.Join(t.TempDir(), "log"), testSegment)
 	require.NoError(t, err)
 	require.NoError(t, l.append([]Op{numbered(1, 10)}))
 	file := l.tail.file
@@ -254,25 +256,25 @@ func TestFailedSyncIsFinal(t *testing.T) {
 // A disk that is full is told of as such, and no file of nothing is left. With room again the log goes on.
 func TestLogOnAFullDisk(t *testing.T) {
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=10m"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=160k"); err != nil {
 		t.Skipf("needs root, to mount a small disk: %v", err)
 	}
 	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
 	ballast := filepath.Join(dir, "ballast")
-	require.NoError(t, os.WriteFile(ballast, make([]byte, 4<<20), 0o600))
-	l, err := openLog(filepath.Join(dir, "log"))
+	require.NoError(t, os.WriteFile(ballast, make([]byte, 64<<10), 0o600))
+	l, err := openLog(filepath.Join(dir, "log"), testSegment)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, l.close()) }()
 	n := 1
 	for ; err == nil; n++ {
-		err = l.append([]Op{numbered(n, 1<<20-4096)})
+		err = l.append([]Op{numbered(n, 12<<10)})
 	}
 	require.ErrorIs(t, err, ErrFull)
 	require.Equal(t, 6, n, "four fit into a segment")
 	l.making.Wait()
 	require.Len(t, segmentFiles(t, l.dir), 1)
 	require.NoError(t, os.Remove(ballast))
-	require.NoError(t, l.append([]Op{numbered(n, 1<<20-4096)}))
+	require.NoError(t, l.append([]Op{numbered(n, 12<<10)}))
 	require.Equal(t, []int{1, 2, 3, 4, 6}, replayed(t, l))
 }
 
@@ -299,7 +301,7 @@ func TestEntryTwice(t *testing.T) {
 	require.NoError(t, b.append([]Op{numbered(1, 20)}))
 	dir := crashedLog(t, a)
 	require.NoError(t, os.CopyFS(dir, os.DirFS(b.dir)))
-	_, err := openLog(dir)
+	_, err := openLog(dir, testSegment)
 	require.ErrorIs(t, err, ErrCorrupt)
 }
 
@@ -308,7 +310,7 @@ func TestLargeBatch(t *testing.T) {
 	l := openLogTest(t, filepath.Join(t.TempDir(), "log"))
 	var ops []Op
 	for n := 1; n <= 20; n++ {
-		ops = append(ops, numbered(n, 900<<10))
+		ops = append(ops, numbered(n, 20<<10))
 	}
 	require.NoError(t, l.append(ops))
 	require.NoError(t, l.append([]Op{numbered(21, 10)}))
