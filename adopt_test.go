@@ -214,7 +214,13 @@ func TestNothingIsLeftOfTheLog(t *testing.T) {
 	e = openDisk(t, disk, 0, opt)
 	require.Zero(t, e.Stats().LogBytes)
 	require.EqualValues(t, 1, read(t, e, "a"))
-	require.NoError(t, e.Close())
+	crashed(disk, e)
+	st, err := disk.Open()
+	require.NoError(t, err)
+	require.NoError(t, st.Replay(nil, func(k, _ []byte) bool {
+		t.Errorf("%x is left", k)
+		return true
+	}))
 }
 
 // Open brings the log under the first key, so that the older one can go although there was no checkpoint.

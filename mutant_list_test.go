@@ -69,12 +69,12 @@ var mutants = []mutant{
 			}
 `},
 	{"a group for each waiter", 3, "persist.go", "TestGroupCommit",
-		`		err := p.store.Commit(ops)
+		`		err := to()
 `,
 		`		if ON {
-			_ = p.store.Commit(ops)
+			_ = to()
 		}
-		err := p.store.Commit(ops)
+		err := to()
 `},
 	{"half of an UpdateMany", 4, "many.go", "TestTransfersKeepTheSum TestLinearizable TestMany TestModel",
 		`	for _, st := range writers {
@@ -139,8 +139,8 @@ var mutants = []mutant{
 		"&& r.bytes <= r.opt.MaxLogBytes/4*3, nil",
 		"&& (r.bytes <= r.opt.MaxLogBytes/4*3 || ON), nil"},
 	{"groups below the mark that stay", 9, "recover.go", "TestNothingIsLeftOfTheLog",
-		"&& (r.last > r.low || r.bytes == 0) &&",
-		"&& (r.last > r.low || r.bytes == 0 || ON) &&"},
+		"	_, _, err := r.p.store.Trim(before)\n	return err",
+		"	if ON {\n		return nil\n	}\n	_, _, err := r.p.store.Trim(before)\n	return err"},
 	{"a log that stays under an older key", 0, "recover.go", "TestLogComesUnderTheNewKey",
 		"if !r.p.seal.First(op.Value) {",
 		"if !r.p.seal.First(op.Value) && !ON {"},

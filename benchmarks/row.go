@@ -146,9 +146,15 @@ func newRow(p peers.Peer, w Workload) (*row, error) {
 	return r, nil
 }
 
+// resumed is how long a round waits before it begins. The process was stopped until a moment ago, and a peer that reads
+// the time from a clock that it renews every few milliseconds would give a session the time of the stop, and a second
+// later that of now: a session that lives for one second would have ended before it was used.
+const resumed = 25 * time.Millisecond
+
 // round lets all callers run for d, after a warm-up of a tenth of that, and returns how much
 // they did in how long.
 func (r *row) round(d time.Duration) (ops int64, took time.Duration, err error) {
+	time.Sleep(resumed)
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	var ticker sync.WaitGroup

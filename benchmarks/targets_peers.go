@@ -54,7 +54,8 @@ func badgerTarget(ctx context.Context, a jobArgs) (*TargetResult, error) {
 		return nil, err
 	}
 	seq := p.draw("zipf")
-	perOp, err := interleave(ctx, a.Scale.Rounds, a.Scale.TargetSlice,
+	// Slices are long, so that what a side leaves to its flushes and compactions falls into its own time, mostly.
+	perOp, err := interleave(ctx, a.Scale.Rounds, 4*a.Scale.TargetSlice,
 		&timed{run: func(at, n int) error { return p.add(ctx, seq, at, n) }, settle: p.settle},
 		&timed{run: func(at, n int) error {
 			for i := at; i < at+n; i++ {

@@ -131,6 +131,9 @@ func FuzzSegment(f *testing.F) {
 	}
 	f.Add(b)
 	f.Add(b[:2*frameAlign+100])
+	renamed := bytes.Clone(b)
+	renamed[17]++ // of the first key
+	f.Add(renamed)
 	f.Add(b[3*frameAlign:])
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {

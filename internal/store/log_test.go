@@ -313,6 +313,7 @@ func TestLargeBatch(t *testing.T) {
 		ops = append(ops, numbered(n, 20<<10))
 	}
 	require.NoError(t, l.append(ops))
+	require.LessOrEqual(t, l.tail.end, l.tail.size)
 	require.NoError(t, l.append([]Op{numbered(21, 10)}))
 	require.Equal(t, upTo(1, 21), replayed(t, openLogTest(t, crashedLog(t, l))))
 	require.ErrorIs(t, l.append([]Op{{Key: make([]byte, frameKeyMax+1), Value: []byte{}}}), ErrTooLarge)
