@@ -48,7 +48,8 @@ type persister struct {
 	e     *Engine
 	store store.Store
 	seal  *seal.Keyring
-	names []byte // the key under which user names are hashed; nil: not encrypted
+	names []byte   // the key under which user names are hashed; nil: not encrypted
+	meta  store.Op // what Open writes of format and keys
 	epoch uint64
 	limit store.Limits
 

@@ -133,20 +133,23 @@ func (p *persister) boot() (b bootState, err error) {
 		}
 		b.epoch = binary.LittleEndian.Uint64(epoch)
 	}
-	if b.epoch++; b.epoch >= 1<<(64-versionEpochShift) {
-		return b, fmt.Errorf("%w: the directory was opened too often", ErrUnsupported)
+	p.meta = store.Op{Key: metaKey, Value: p.seal.Seal([]byte{metaFormat, encrypted}, names, metaKey)}
+	err = p.raiseEpoch(&b, b.epoch)
+	return b, err
+}
+
+// raiseEpoch makes the epoch the one after last, durably. The index key goes under the first of the keys each time, so that older ones
+// can be given up.
+func (p *persister) raiseEpoch(b *bootState, last uint64) error {
+	if last >= 1<<(64-versionEpochShift)-1 {
+		return fmt.Errorf("%w: the directory was opened too often", ErrUnsupported)
 	}
+	b.epoch = last + 1
 	p.epoch = b.epoch
-	// The index key goes under the first of the keys each time, so that older ones
-	// can be given up.
-	err = p.store.Commit([]store.Op{
-		{Key: epochKey, Value: binary.LittleEndian.AppendUint64(nil, b.epoch)},
-		{Key: metaKey, Value: p.seal.Seal([]byte{metaFormat, encrypted}, names, metaKey)},
-	})
-	if err != nil {
-		return b, fmt.Errorf("sessile: %w", storeError(err))
+	if err := p.store.Commit([]store.Op{{Key: epochKey, Value: binary.LittleEndian.AppendUint64(nil, b.epoch)}, p.meta}); err != nil {
+		return fmt.Errorf("sessile: %w", storeError(err))
 	}
-	return b, nil
+	return nil
 }
 
 // A recovery folds the log above the low-water mark. Fold is
@@ -319,7 +322,9 @@ func (r *recovery) groups() error {
 			e, n := binary.BigEndian.Uint64(op.Key[1:]), binary.BigEndian.Uint64(op.Key[9:])
 			part := binary.BigEndian.Uint32(op.Key[17:])
 			if e >= r.p.epoch {
-				return fmt.Errorf("%w: the log is of opening %d, the store knows of %d", ErrCorrupt, e, r.p.epoch-1)
+				if err := r.unknownOpening(e); err != nil {
+					return err
+				}
 			}
 			if n <= r.low {
 				continue // not yet collected
@@ -388,6 +393,17 @@ func (r *recovery) groups() error {
 		r.opt.Logger.Info("sessile: recovered", "groups", r.last-r.low, "bytes", bytesIn, "elapsed", d)
 	}
 	return nil
+}
+
+// unknownOpening meets a log that is of a later opening than the store knows of: the store has lost what was written to it
+// last. Where the owner accepts that, openings are counted on from there, so that nothing is numbered twice.
+func (r *recovery) unknownOpening(epoch uint64) error {
+	err := fmt.Errorf("%w: the log is of opening %d, the records of %d", ErrCorrupt, epoch, r.p.epoch-1)
+	if !r.opt.AcceptDataLoss {
+		return err
+	}
+	r.opt.Logger.Warn("sessile: data loss accepted", "error", err)
+	return r.p.raiseEpoch(r.boot, epoch)
 }
 
 // damaged ends the log before the damage if the owner accepted that.

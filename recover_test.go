@@ -225,10 +225,19 @@ func TestLogOfAnUnknownOpening(t *testing.T) {
 		key := chunkKey(epoch, 1, 0)
 		require.NoError(t, st.Append([]store.Op{{Key: key, Value: p.seal.Seal(nil, chunk, key)}}))
 		require.NoError(t, st.Close())
-		st, err = disk.Open()
-		require.NoError(t, err)
-		_, _, err = newPersister(opt, st)
-		require.ErrorIs(t, err, want)
-		require.NoError(t, st.Close())
+		for _, accept := range []bool{false, true} {
+			st, err = disk.Open()
+			require.NoError(t, err)
+			opt.AcceptDataLoss = accept
+			p, boot, err := newPersister(opt, st)
+			require.NoError(t, st.Close())
+			if accept {
+				require.NoError(t, err)
+				require.EqualValues(t, 3, p.epoch, "no version is given twice")
+				require.EqualValues(t, 3, boot.epoch)
+			} else {
+				require.ErrorIs(t, err, want)
+			}
+		}
 	}
 }

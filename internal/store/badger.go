@@ -121,7 +121,7 @@ func OpenBadger(dir string, opt BadgerOptions) (Store, error) {
 	}
 	s.manifest = manifest
 	if s.log, err = openLog(filepath.Join(dir, "log"), opt.SegmentSize); err != nil {
-		return nil, errors.Join(err, s.db.Close())
+		return nil, errors.Join(err, s.giveUp())
 	}
 	s.ts.Store(s.db.MaxVersion())
 	// Badger's own bounds are strict, and it adds an entry that ends the transaction.
@@ -165,6 +165,20 @@ func watched(open func() (*badger.DB, error), alive func() error, every time.Dur
 			return nil, fmt.Errorf("the disk died while Badger opened: %w", sick)
 		}
 		sick = alive()
+	}
+}
+
+// giveUp closes Badger when the log cannot be opened, but waits for it no longer than for a disk that may be dying.
+func (s *badgerStore) giveUp() error {
+	done := make(chan error, 1)
+	go func() { done <- s.closeBadger() }()
+	timer := time.NewTimer(2 * openProbe)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return errors.New("badger does not close")
 	}
 }
 

@@ -55,12 +55,12 @@ func openLog(dir string, least int64) (*segmentLog, error) {
 	} else if !errors.Is(err, os.ErrExist) {
 		return nil, err
 	}
-	paths, err := filepath.Glob(filepath.Join(dir, "*"+segmentExt))
+	files, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, err
+		return nil, fullError(err)
 	}
-	for _, path := range paths {
-		s, err := openSegment(path)
+	for _, file := range files {
+		s, err := openSegment(filepath.Join(dir, file.Name()))
 		if err == nil && s != nil {
 			err = l.adopt(s)
 		}

@@ -10,6 +10,7 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -176,8 +177,9 @@ func newSegment(dir string, size int64) (s *segment, err error) {
 
 // openSegment opens one that is there; nil if the name is not that of a segment.
 func openSegment(path string) (*segment, error) {
-	salt, err := hex.DecodeString(trimExt(filepath.Base(path)))
-	if err != nil || len(salt) != saltLen {
+	name, ok := strings.CutSuffix(filepath.Base(path), segmentExt)
+	salt, err := hex.DecodeString(name)
+	if !ok || err != nil || len(salt) != saltLen {
 		return nil, nil
 	}
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -191,10 +193,8 @@ func openSegment(path string) (*segment, error) {
 	return &segment{path: path, salt: salt, file: file, size: info.Size(), old: true}, nil
 }
 
-func trimExt(name string) string { return name[:len(name)-len(filepath.Ext(name))] }
-
-// rewrite writes what is in the file from one place to another once more, and syncs the file: a sync that failed in an
-// earlier life may have left in memory alone what this one reads.
+// rewrite writes what is in the file from one place to another once more: a sync that failed in an
+// earlier life may have left in memory alone, and not to be written again, what this one reads.
 func (s *segment) rewrite(from, to int64) error {
 	b := make([]byte, to-from)
 	if _, err := s.file.ReadAt(b, from); err != nil {
