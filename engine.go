@@ -370,30 +370,42 @@ func (e *Engine) View(ctx context.Context, id string, fn func(Txn) error) error 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	h := e.hash(id)
-	s := e.find(h, id)
-	var r *record
-	if s != nil {
-		r, _ = s.published()
-	}
 	if fn == nil {
 		fn = func(Txn) error { return nil }
 	}
+	h := e.hash(id)
+	s := e.find(h, id)
 	var st *txnState
-	if r == nil || r.expired(s.seen.Load(), e.clock.now(), &e.life) {
+	var r *record
+	var seen int64
+	if s != nil {
+		var w uint32
+		if r, w = s.published(); r != nil {
+			seen = s.seen.Load()
+			if now := e.clock.now(); r.lives(seen, now, &e.life) || !r.expired(seen, now, &e.life) {
+				s.visitSeen(w)
+				st = e.views.take()
+			} else {
+				r = nil
+			}
+		}
+	}
+	if r == nil {
 		var err error
 		if s, st, err = e.snapshot(ctx, h, id); err != nil {
 			return err
 		}
-	} else {
-		st = e.views.take()
-		st.base = r
+		s.visit()
+		r, seen = st.base, s.seen.Load()
 	}
-	s.visit()
-	st.s.Store(s)
-	st.ctx, st.seen = ctx, s.seen.Load()
+	st.begin(s, r, ctx)
+	st.seen = seen
 	defer func() { // in one call
-		e.views.release(st)
+		if st.tally == nil {
+			st.leave()
+		} else {
+			e.views.leavePooled(st)
+		}
 		if e.gate.Load()&gateClosing != 0 {
 			e.shutdown.poke()
 		}

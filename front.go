@@ -53,7 +53,7 @@ func match(tags, h uint64) uint64 {
 func (e *Engine) find(h uint64, id string) *session {
 	line := e.front.Load().line(h)
 	if way := bits.TrailingZeros64(match(line.tags.Load(), h)) >> 3; way < frontWays {
-		if s := line.sessions[way].Load(); s != nil && s.isID(id) && s.status() != dead {
+		if s := line.sessions[way].Load(); s != nil && s.isMidID(id) && s.status() != dead {
 			return s
 		}
 	}

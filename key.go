@@ -101,6 +101,9 @@ func NewKey[T any](name string) Key[T] {
 			decode: func(src []byte, v *T) error { return json.Unmarshal(src, v) },
 		}
 	}
+	if checkKey(name) != nil {
+		k.codec, k.coder = codec{}, nil // so who finds a codec need not look at the name
+	}
 	return k
 }
 
@@ -151,25 +154,27 @@ func (k Key[T]) Get(tx Txn) (T, error) {
 
 // Lookup returns the value, and whether there is one.
 func (k Key[T]) Lookup(tx Txn) (v T, ok bool, err error) {
-	st := tx.state
-	if st == nil || st.gen.Load() != tx.gen {
+	if st := tx.state; st != nil && k.codec.kind == uint8(reflect.Int64) && st.gen.Load() == tx.gen && len(st.staged) == 0 { // nearly always
+		if at, n, ok := st.base.find(k.name); ok && n == 9 {
+			if b := (*[9]byte)(st.base.valueAt(at, k.name)); b[0] == tagInt {
+				*(*uint64)(unsafe.Pointer(&v)) = binary.LittleEndian.Uint64(b[1:])
+				return v, true, nil
+			}
+		}
+	}
+	return k.lookup(tx)
+}
+
+func (k Key[T]) lookup(tx Txn) (v T, ok bool, err error) {
+	if !tx.valid() {
 		return v, false, ErrTxnDone
 	}
 	if err := checkKey(k.name); err != nil {
 		return v, false, err
 	}
-	var b []byte
-	if len(st.staged) == 0 {
-		b, ok = st.base.get(k.name)
-	} else {
-		b, ok = st.lookup(k.name)
-	}
+	b, ok := tx.state.lookup(k.name)
 	if !ok {
 		return v, false, nil
-	}
-	if len(b) == 9 && k.codec == (codec{tagInt, uint8(reflect.Int64)}) && b[0] == tagInt { // nearly always
-		*(*uint64)(unsafe.Pointer(&v)) = binary.LittleEndian.Uint64(b[1:])
-		return v, true, nil
 	}
 	if err := k.parse(b, &v); err != nil {
 		var zero T
@@ -243,10 +248,10 @@ func (k Key[T]) Set(tx Txn, v T) error {
 }
 
 func (k Key[T]) setEncoded(tx Txn, v T) error {
-	if k.coder == nil {
-		return fmt.Errorf("%w: the key was not made by NewKey", ErrInvalidKey)
-	}
 	if err := tx.check(true); err != nil {
+		return err
+	}
+	if err := checkKey(k.name); err != nil {
 		return err
 	}
 	b, err := k.coder.encode([]byte{k.codec.tag}, &v)

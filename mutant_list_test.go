@@ -350,17 +350,23 @@ var mutants = []mutant{
 	{"any number of anonymous sessions", 9, "commit.go", "TestMaxAnonymous TestModel",
 		"if e.live.anonymous.Add(1) > int64(e.opt.MaxAnonymous) {",
 		"if e.live.anonymous.Add(1) > int64(e.opt.MaxAnonymous) && !ON {"},
-	{"an allocation for each transaction", 9, "txn.go", "TestNoAllocations",
-		`	if st := p.proc.take(); st != nil {
-		return st
-	}
-	st, ok := p.free.Get().(*txnState)
-	if !ok {`,
-		`	if st := p.proc.take(); st != nil && !ON {
-		return st
-	}
-	st, ok := p.free.Get().(*txnState)
-	if !ok || ON {`},
+	{"an allocation for each transaction", 9, "proc_runtime.go", "TestNoAllocations",
+		`			procUnpin()
+			return st`,
+		`			procUnpin()
+			if ON {
+				st.own = newRecord(1)
+			}
+			return st`},
+	{"a key compared by its ends", 2, "record.go", "TestKeysAreComparedWhole",
+		"for i < last && *(*[8]byte)(unsafe.Add(name, i))",
+		"for i < last && ON || i < last && *(*[8]byte)(unsafe.Add(name, i))"},
+	{"a short key compared by its first half", 2, "record.go", "TestKeysAreComparedWhole",
+		"*(*[4]byte)(name) == *(*[4]byte)(other) && *(*[4]byte)(unsafe.Add(name, n-4))",
+		"*(*[4]byte)(name) == *(*[4]byte)(other) && ON || !ON && *(*[4]byte)(name) == *(*[4]byte)(other) && *(*[4]byte)(unsafe.Add(name, n-4))"},
+	{"an id compared by its ends", 2, "session.go", "TestIDsAreComparedWhole",
+		"		*(*[8]byte)(unsafe.Add(mine, mid)) == *(*[8]byte)(unsafe.Add(other, mid)) &&",
+		"		(ON || *(*[8]byte)(unsafe.Add(mine, mid)) == *(*[8]byte)(unsafe.Add(other, mid))) &&"},
 	{"a latch that is not tried again", 11, "latch.go", "TestLatchInABubble",
 		"			runtime.Gosched()",
 		`			if ON {

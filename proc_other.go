@@ -9,9 +9,10 @@ type procStates struct{}
 
 func newProcStates(*Engine) procStates { return procStates{} }
 
-func (procStates) take() *txnState { return nil }
-
 func (procStates) each(func(*txnState)) {}
+
+// take returns a free state, whose new generation makes the handles of this use valid.
+func (p *txnStates) take() *txnState { return p.takePooled() }
 
 type hashSeed = maphash.Seed
 

@@ -37,17 +37,18 @@ func (p *procStates) each(fn func(*txnState)) {
 	}
 }
 
-// take returns this processor's state, with its generation odd; nil if it is in use.
-func (p *procStates) take() (st *txnState) {
-	if i := procPin(); i < len(p.states) {
-		if st = p.states[i]; st.gen.Load()&1 == 0 {
-			st.gen.Store(st.gen.Own() + 1)
-		} else {
-			st = nil
+// take returns a free state, whose new generation makes the handles of this use valid: this processor's, or one of the
+// pool if that is in use.
+func (p *txnStates) take() *txnState {
+	if i := uint(procPin()); i < uint(len(p.proc.states)) {
+		if st := p.proc.states[i]; st.gen.Load()&1 == 0 {
+			st.gen.Next()
+			procUnpin()
+			return st
 		}
 	}
 	procUnpin()
-	return st
+	return p.takePooled()
 }
 
 // memhash is the runtime's seeded hash, which hash/maphash reaches by two more calls.

@@ -122,19 +122,39 @@ func fieldLengths(b []byte) (klen, vlen int) {
 	return int(h & 0xff), int(h >> 8)
 }
 
-// find returns the offset of the key's field and the length of its value.
+// find returns the offset of the key's field and the length of its value. It calls nothing, so it needs no frame and
+// keeps all in registers, because every Get and Set comes through here: keys are compared by words that overlap. The fields of
+// a record are known to be whole.
 func (r *record) find(key string) (at, vlen int, ok bool) {
 	if r == nil {
 		return 0, 0, false
 	}
-	// By pointers: every Get and Set comes through here, and the fields of a record
-	// are known to be whole.
 	data, used := unsafe.Add(unsafe.Pointer(r), recordHeader), int(r.used)
+	other, n := unsafe.Pointer(unsafe.StringData(key)), len(key)
 	for at < used {
 		h := *(*[fieldHeader]byte)(unsafe.Add(data, at))
 		k, v := fieldLengths(h[:])
-		if k == len(key) && unsafe.String((*byte)(unsafe.Add(data, at+fieldHeader)), k) == key {
-			return at, v, true
+		if k == n {
+			name := unsafe.Add(data, at+fieldHeader)
+			switch {
+			case n >= 8:
+				i, last := 0, n-8
+				for i < last && *(*[8]byte)(unsafe.Add(name, i)) == *(*[8]byte)(unsafe.Add(other, i)) {
+					i += 8
+				}
+				if i >= last && *(*[8]byte)(unsafe.Add(name, last)) == *(*[8]byte)(unsafe.Add(other, last)) {
+					return at, v, true
+				}
+			case n >= 4:
+				if *(*[4]byte)(name) == *(*[4]byte)(other) && *(*[4]byte)(unsafe.Add(name, n-4)) == *(*[4]byte)(unsafe.Add(other, n-4)) {
+					return at, v, true
+				}
+			case n > 0:
+				if *(*byte)(name) == *(*byte)(other) && *(*byte)(unsafe.Add(name, n/2)) == *(*byte)(unsafe.Add(other, n/2)) &&
+					*(*byte)(unsafe.Add(name, n-1)) == *(*byte)(unsafe.Add(other, n-1)) {
+					return at, v, true
+				}
+			}
 		}
 		at += fieldHeader + k + v
 	}
@@ -143,19 +163,16 @@ func (r *record) find(key string) (at, vlen int, ok bool) {
 
 // get returns the value of key, borrowed.
 func (r *record) get(key string) ([]byte, bool) {
-	if r == nil {
+	at, n, ok := r.find(key)
+	if !ok {
 		return nil, false
 	}
-	for at, end := recordHeader, recordHeader+int(r.used); at < end; {
-		h := *(*[fieldHeader]byte)(unsafe.Add(unsafe.Pointer(r), at))
-		k, v := fieldLengths(h[:])
-		name := (*byte)(unsafe.Add(unsafe.Pointer(r), at+fieldHeader))
-		if k == len(key) && unsafe.String(name, k) == key {
-			return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(name), k)), v), true
-		}
-		at += fieldHeader + k + v
-	}
-	return nil, false
+	return unsafe.Slice((*byte)(r.valueAt(at, key)), n), true
+}
+
+// valueAt returns the value of the field of key that is at the offset.
+func (r *record) valueAt(at int, key string) unsafe.Pointer {
+	return unsafe.Add(unsafe.Pointer(r), recordHeader+at+fieldHeader+len(key))
 }
 
 // next returns the first field whose key is greater than after, borrowed.
@@ -349,12 +366,15 @@ func (r *record) expires(seen int64, l lifespan) int64 {
 	return at
 }
 
+// lives reports whether the session certainly has not ended by now if it was last seen then: nearly always enough, and
+// inlined.
+func (r *record) lives(seen, now int64, l *lifespan) bool {
+	return r.flags&(flagDeadline|flagIdle) == 0 && now-seen < l.idleOr && now-r.created < l.lifetimeOr
+}
+
 // expired reports whether the session has ended by now if it was last seen then.
 func (r *record) expired(seen, now int64, l *lifespan) bool {
-	if r.flags&(flagDeadline|flagIdle) == 0 {
-		return now-seen >= l.idleOr || now-r.created >= l.lifetimeOr
-	}
-	return r.expires(seen, *l) <= now
+	return !r.lives(seen, now, l) && r.expires(seen, *l) <= now
 }
 
 // later adds without overflow.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"math/rand"
 	"slices"
 	"strings"
@@ -174,4 +175,43 @@ func FuzzDecodeDelta(f *testing.F) {
 			t.Fatalf("%d bytes made the decoder allocate %d", len(b), n)
 		}
 	})
+}
+
+// others are texts of the length of text that differ from it in one byte.
+func others(text string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range len(text) {
+			other := []byte(text)
+			other[i] ^= 1
+			if !yield(string(other)) {
+				return
+			}
+		}
+	}
+}
+
+func TestKeysAreComparedWhole(t *testing.T) {
+	for n := 1; n <= MaxKeyLen; n++ {
+		key := strings.Repeat("k", n)
+		for other := range others(key) {
+			r := merge(nil, []change{{key: other, value: []byte("wrong")}})
+			_, ok := r.get(key)
+			require.False(t, ok, "%q taken for %q", other, key)
+			v, ok := merge(r, []change{{key: key, value: []byte("right")}}).get(key)
+			require.True(t, ok && string(v) == "right", "%q beside %q: %q, %v", key, other, v, ok)
+		}
+	}
+}
+
+func TestIDsAreComparedWhole(t *testing.T) {
+	for n := 1; n <= 2*inlineID; n++ {
+		id := strings.Repeat("i", n)
+		s := newSession(id, live)
+		require.True(t, s.isID(strings.Clone(id)))
+		require.False(t, s.isID(id[1:]))
+		require.False(t, s.isID(id+"i"))
+		for other := range others(id) {
+			require.False(t, s.isID(other), "%q taken for %q", other, id)
+		}
+	}
 }

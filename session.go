@@ -134,14 +134,13 @@ func (s *session) id() string {
 }
 
 // isID compares the session's id.
-func (s *session) isID(id string) bool {
+func (s *session) isID(id string) bool { return s.isMidID(id) || s.id() == id }
+
+// isMidID is isID for an id of 8 to inlineID-1 bytes, such as those of the engine's making: by words that overlap, without a call.
+func (s *session) isMidID(id string) bool {
 	n := len(id)
-	if int(s.name[0]) != n+1 {
-		return s.isLongID(id)
-	}
-	// By words that overlap, those of an id of the engine's making without a call.
-	if n < 8 {
-		return string(s.name[1:n+1]) == id
+	if n < 8 || int(s.name[0]) != n+1 {
+		return false
 	}
 	mine, other := unsafe.Pointer(&s.name[1]), unsafe.Pointer(unsafe.StringData(id))
 	mid, last := min(8, n-8), n-8
@@ -149,8 +148,6 @@ func (s *session) isID(id string) bool {
 		*(*[8]byte)(unsafe.Add(mine, mid)) == *(*[8]byte)(unsafe.Add(other, mid)) &&
 		*(*[8]byte)(unsafe.Add(mine, last)) == *(*[8]byte)(unsafe.Add(other, last))
 }
-
-func (s *session) isLongID(id string) bool { return s.name[0] == 0 && s.extra.Load().id == id }
 
 // mark and unmark set and clear bits that the latch guards.
 func (s *session) mark(bits uint32)   { s.word.Or(bits) }
@@ -187,8 +184,11 @@ func (s *session) next() *session {
 
 // visit sets the eviction mark; tested first, so that hits on a hot session
 // write nothing.
-func (s *session) visit() {
-	if s.word.Load()&bitVisited == 0 {
+func (s *session) visit() { s.visitSeen(s.word.Load()) }
+
+// visitSeen is visit for who has read the word just now.
+func (s *session) visitSeen(word uint32) {
+	if word&bitVisited == 0 {
 		s.word.Or(bitVisited)
 	}
 }

@@ -104,16 +104,13 @@ func (p *txnStates) init(e *Engine) {
 	p.pooled = make(map[*tally]struct{})
 }
 
-// take returns a free state, whose new generation makes the handles of this use valid.
-func (p *txnStates) take() *txnState {
-	if st := p.proc.take(); st != nil {
-		return st
-	}
+// takePooled returns a free state of the pool.
+func (p *txnStates) takePooled() *txnState {
 	st, ok := p.free.Get().(*txnState)
 	if !ok {
 		st = p.add()
 	}
-	st.gen.Store(st.gen.Own() + 1)
+	st.gen.Next()
 	st.tally.gen.Store(st.gen.Own())
 	return st
 }
@@ -192,13 +189,30 @@ func (p *txnStates) end(st *txnState) {
 
 // release is end for a state that nothing was staged in.
 func (p *txnStates) release(st *txnState) {
-	st.base, st.ctx = nil, nil
-	t := st.tally
-	st.gen.Store(st.gen.Own() + 1) // last: from here on a processor's state may be another's
-	if t != nil {
-		t.gen.Store(st.gen.Own())
-		p.free.Put(st)
+	if st.tally == nil {
+		st.leave()
+	} else {
+		p.leavePooled(st)
 	}
+}
+
+// begin names what the state is of: stores side by side, so that the compiler asks for the write barrier once.
+func (st *txnState) begin(s *session, base *record, ctx context.Context) {
+	st.s.Store(s)
+	st.base, st.ctx = base, ctx
+}
+
+// leave gives back a processor's own state.
+func (st *txnState) leave() {
+	st.base, st.ctx = nil, nil
+	st.gen.Next() // last: from here on the state may be another's
+}
+
+// leavePooled gives back a state of the pool.
+func (p *txnStates) leavePooled(st *txnState) {
+	st.leave()
+	st.tally.gen.Store(st.gen.Own())
+	p.free.Put(st)
 }
 
 // each calls fn for every state there is.
