@@ -205,7 +205,10 @@ func (e *Engine) update(ctx context.Context, id string, mode txnMode, fn func(Tx
 // aliveIn returns the state of a session that is locked, if it is seen to be alive at a glance.
 func (e *Engine) aliveIn(s *session, now int64) *record {
 	r := s.priv.Load()
-	if s.status() != live || r == nil || r.expired(s.seen.Load(), now, &e.life) {
+	if s.status() != live || r == nil {
+		return nil
+	}
+	if seen := s.seen.Load(); !r.lives(seen, now, &e.life) && r.expired(seen, now, &e.life) {
 		return nil
 	}
 	return r
@@ -217,7 +220,7 @@ func (e *Engine) run(st *txnState, fn func(Txn) error) (out outcome, err error) 
 		if st.locked {
 			e.unlock(st.sh, st.s.Own())
 		}
-		e.updates.end(st)
+		st.end()
 		if e.gate.Load()&gateClosing != 0 {
 			e.shutdown.poke()
 		}
@@ -401,11 +404,7 @@ func (e *Engine) View(ctx context.Context, id string, fn func(Txn) error) error 
 	st.begin(s, r, ctx)
 	st.seen = seen
 	defer func() { // in one call
-		if st.tally == nil {
-			st.leave()
-		} else {
-			e.views.leavePooled(st)
-		}
+		st.release()
 		if e.gate.Load()&gateClosing != 0 {
 			e.shutdown.poke()
 		}
@@ -443,7 +442,7 @@ func (e *Engine) ViewEmpty(ctx context.Context, fn func(Txn) error) error {
 var noSession = newSession("", dead)
 
 func (e *Engine) endView(st *txnState) {
-	e.views.release(st)
+	st.release()
 	if e.gate.Load()&gateClosing != 0 {
 		e.shutdown.poke()
 	}

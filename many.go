@@ -13,7 +13,6 @@ type many struct {
 	e      *Engine
 	ids    []string // distinct, sorted
 	states []*txnState
-	pool   *txnStates
 }
 
 // distinct returns the ids sorted and without duplicates, or an error for one out of range.
@@ -59,7 +58,7 @@ func (m *many) end() {
 		if st.locked {
 			m.e.unlock(st.sh, st.s.Own())
 		}
-		m.pool.end(st)
+		st.end()
 	}
 	if m.e.gate.Load()&gateClosing != 0 {
 		m.e.shutdown.poke()
@@ -94,7 +93,7 @@ func (e *Engine) updateMany(ctx context.Context, ids []string, mode txnMode, fn 
 }
 
 func (e *Engine) runMany(ctx context.Context, sorted, ids []string, mode txnMode, fn func([]Txn) error) (out outcome, err error) {
-	m := &many{e: e, ids: sorted, pool: &e.updates}
+	m := &many{e: e, ids: sorted}
 	// All are in memory, and pinned there, before the first is locked: no lock is
 	// held while a disk is read.
 	pins, err := e.pinAll(ctx, sorted)
@@ -319,7 +318,7 @@ func (e *Engine) ViewMany(ctx context.Context, ids []string, fn func([]Txn) erro
 	if err := e.enter(ctx); err != nil {
 		return err
 	}
-	m := &many{e: e, ids: sorted, pool: &e.views}
+	m := &many{e: e, ids: sorted}
 	pins, err := e.pinAll(ctx, sorted)
 	if err != nil {
 		return err

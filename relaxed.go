@@ -17,9 +17,6 @@ func (r *relaxedUint64) Load() uint64 { return r.v.Load() }
 // Own is for the writer.
 func (r *relaxedUint64) Own() uint64 { return *(*uint64)(unsafe.Pointer(&r.v)) }
 
-// Next adds one; for the writer.
-func (r *relaxedUint64) Next() { r.Store(r.Own() + 1) }
-
 // A relaxedInt64 is the same, signed.
 type relaxedInt64 struct{ u relaxedUint64 }
 

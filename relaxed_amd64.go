@@ -9,6 +9,9 @@ import "unsafe"
 // the next call cannot begin while those of this one last.
 func (r *relaxedUint64) Store(v uint64) { *(*uint64)(unsafe.Pointer(&r.v)) = v }
 
+// Next adds one; for the writer.
+func (r *relaxedUint64) Next() { *(*uint64)(unsafe.Pointer(&r.v))++ }
+
 // Store is for the writer.
 func (r *relaxedUint32) Store(v uint32) { *(*uint32)(unsafe.Pointer(&r.v)) = v }
 

@@ -10,6 +10,9 @@ import (
 // Store is for the writer.
 func (r *relaxedUint64) Store(v uint64) { r.v.Store(v) }
 
+// Next adds one; for the writer.
+func (r *relaxedUint64) Next() { r.v.Store(r.Own() + 1) }
+
 // Store is for the writer.
 func (r *relaxedUint32) Store(v uint32) { r.v.Store(v) }
 

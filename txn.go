@@ -96,6 +96,7 @@ type txnStates struct {
 type tally struct {
 	gen   atomic.Uint64 // the state's
 	state weak.Pointer[txnState]
+	pool  *sync.Pool
 }
 
 func (p *txnStates) init(e *Engine) {
@@ -116,7 +117,7 @@ func (p *txnStates) takePooled() *txnState {
 }
 
 func (p *txnStates) add() *txnState {
-	t := new(tally)
+	t := &tally{pool: &p.free}
 	st := &txnState{e: p.e, tally: t}
 	t.state = weak.Make(st)
 	p.mu.Lock()
@@ -133,9 +134,9 @@ func (p *txnStates) add() *txnState {
 
 // hold sets what a writing transaction begins with. Its session is locked.
 func (st *txnState) hold(s *session, sh *shard, base *record, ctx context.Context, mode txnMode, place uint64, now int64) {
-	st.s.Store(s)
+	st.begin(s, base, ctx)
+	st.sh = sh
 	st.place.Store(place)
-	st.sh, st.base, st.ctx = sh, base, ctx
 	st.seen, st.now, st.mode, st.locked, st.inPlace = s.seen.Load(), now, mode, true, base != nil
 }
 
@@ -172,7 +173,7 @@ func (st *txnState) snapshotLocked(s *session) {
 const arenaKept = 64 << 10
 
 // end frees the state. Handles on it are dead from here on.
-func (p *txnStates) end(st *txnState) {
+func (st *txnState) end() {
 	st.next, st.block = nil, nil
 	if n := len(st.staged); n > 0 {
 		for i := range st.staged {
@@ -184,35 +185,30 @@ func (p *txnStates) end(st *txnState) {
 		}
 	}
 	st.locked, st.durable, st.destroy, st.noTouch = false, false, false, false
-	p.release(st)
+	st.release()
 }
 
 // release is end for a state that nothing was staged in.
-func (p *txnStates) release(st *txnState) {
-	if st.tally == nil {
-		st.leave()
-	} else {
-		p.leavePooled(st)
+func (st *txnState) release() {
+	st.base, st.ctx = nil, nil
+	st.gen.Next() // last: from here on a processor's state may be another's
+	if st.tally != nil {
+		st.pool()
 	}
+}
+
+// pool gives a state back to the pool that it is of.
+//
+//go:noinline
+func (st *txnState) pool() {
+	st.tally.gen.Store(st.gen.Own())
+	st.tally.pool.Put(st)
 }
 
 // begin names what the state is of: stores side by side, so that the compiler asks for the write barrier once.
 func (st *txnState) begin(s *session, base *record, ctx context.Context) {
 	st.s.Store(s)
 	st.base, st.ctx = base, ctx
-}
-
-// leave gives back a processor's own state.
-func (st *txnState) leave() {
-	st.base, st.ctx = nil, nil
-	st.gen.Next() // last: from here on the state may be another's
-}
-
-// leavePooled gives back a state of the pool.
-func (p *txnStates) leavePooled(st *txnState) {
-	st.leave()
-	st.tally.gen.Store(st.gen.Own())
-	p.free.Put(st)
 }
 
 // each calls fn for every state there is.
@@ -403,16 +399,17 @@ func (st *txnState) change(key string) *change {
 
 // stage is Set for a tag byte and n bytes that the caller is to fill in.
 func (t Txn) stage(key string, tag byte, n int) ([]byte, error) {
-	if err := t.check(true); err != nil {
-		return nil, err
+	st := t.state
+	if st == nil || st.gen.Load() != t.gen || st.mode == modeView {
+		return nil, t.refused()
 	}
 	if err := checkKey(key); err != nil {
 		return nil, err
 	}
-	if n >= t.state.e.opt.MaxSessionSize {
+	if n >= st.e.opt.MaxSessionSize {
 		return nil, fmt.Errorf("%w: value of %d bytes", ErrTooLarge, n)
 	}
-	value := t.state.stage(key, 1+n).value
+	value := st.stage(key, 1+n).value
 	value[0] = tag
 	return value[1:], nil
 }
