@@ -47,7 +47,8 @@ func (st *txnState) prepare(e *Engine) error {
 		return nil
 	}
 	used, fields := st.base.with(st.staged)
-	if used > e.opt.MaxSessionSize || fields > MaxKeys {
+	// A session that was there before the limit was lowered may change as long as it does not grow, as it may in place.
+	if used > e.opt.MaxSessionSize && (st.base == nil || used > int(st.base.used)) || fields > MaxKeys {
 		return fmt.Errorf("%w: session %q of %d bytes and %d keys", ErrTooLarge, st.s.Own().id(), used, fields)
 	}
 	switch {

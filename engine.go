@@ -385,7 +385,8 @@ func (e *Engine) View(ctx context.Context, id string, fn func(Txn) error) error 
 		var w uint32
 		if r, w = s.published(); r != nil {
 			seen = s.seen.Load()
-			if now := e.clock.now(); r.lives(seen, now, &e.life) || !r.expired(seen, now, &e.life) {
+			// The last-seen of a session made anew in this moment is not this state's: that is replaced before.
+			if now := e.clock.now(); s.priv.Load() == r && (r.lives(seen, now, &e.life) || !r.expired(seen, now, &e.life)) {
 				s.visitSeen(w)
 				st = e.views.take()
 			} else {

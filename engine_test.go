@@ -356,6 +356,27 @@ func TestLockWaits(t *testing.T) {
 	require.Equal(t, []int{0, 2}, order, "arrival order")
 }
 
+// What is there already may change, but not grow, whether readers have it or not.
+func TestALoweredLimit(t *testing.T) {
+	dir := t.TempDir()
+	e := open(t, sessile.Options{Dir: dir})
+	id := create(t, e, func(tx sessile.Txn) error {
+		return errors.Join(increment(tx), tx.Set("large", make([]byte, 3000)), tx.Set("other", make([]byte, 3000)))
+	})
+	require.NoError(t, e.Close())
+	e = open(t, sessile.Options{Dir: dir, MaxSessionSize: 4096})
+	for i := range 8 {
+		require.NoError(t, e.Update(ctx, id, increment))
+		for range i {
+			require.EqualValues(t, i+2, read(t, e, id))
+		}
+	}
+	err := e.Update(ctx, id, func(tx sessile.Txn) error { return tx.Set("more", nil) })
+	require.ErrorIs(t, err, sessile.ErrTooLarge)
+	require.NoError(t, e.Update(ctx, id, func(tx sessile.Txn) error { return tx.Set("large", make([]byte, 2900)) }))
+	require.EqualValues(t, 9, read(t, e, id))
+}
+
 func TestLimits(t *testing.T) {
 	eachMode(t, sessile.Options{MaxSessionSize: 4096}, func(t *testing.T, e *sessile.Engine) {
 		id := create(t, e, increment)

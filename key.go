@@ -19,7 +19,7 @@ var ErrOverflow = errors.New("sessile: integer overflow")
 
 // A Key names a value of type T in a session and fixes how it is stored. Make keys
 // once, as package variables, with [NewKey]; a Key is a small value and
-// safe for concurrent use. The zero Key answers ErrInvalidKey.
+// safe for concurrent use. The zero Key answers ErrInvalidKey, where the Txn itself would have let the call through.
 //
 // T decides the encoding, in NewKey:
 //

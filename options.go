@@ -72,7 +72,8 @@ type Options struct {
 	MaxMemory int64
 
 	// MaxSessionSize bounds one session: its keys and values with 4 bytes for
-	// each key. 0 means 64 KiB; 1 KiB to 512 KiB.
+	// each key. 0 means 64 KiB; 1 KiB to 512 KiB. A session that is larger already, because
+	// the limit was lowered, can change but not grow.
 	MaxSessionSize int
 
 	// MaxAnonymous bounds the number of sessions without a user, hot and cold.
