@@ -258,14 +258,20 @@ func BenchmarkView(b *testing.B) {
 	})
 }
 
-// The same from all processors at once.
+// The same from all processors at once; a crowd is eight goroutines for each.
 func BenchmarkParallel(b *testing.B) {
-	for _, kind := range []string{"uniform", "one"} {
+	for _, kind := range []string{"uniform", "one", "one/crowd"} {
 		p := populate(b, 1000, false)
-		seq := p.draw(kind)
+		draw, crowd := strings.CutSuffix(kind, "/crowd")
+		seq := p.draw(draw)
 		var next atomic.Int64
+		parallelism := 1
+		if crowd {
+			parallelism = 8
+		}
 		b.Run("Update/"+kind, func(b *testing.B) {
 			b.ReportAllocs()
+			b.SetParallelism(parallelism)
 			b.RunParallel(func(pb *testing.PB) {
 				i := int(next.Add(1000))
 				for ; pb.Next(); i++ {
@@ -274,6 +280,7 @@ func BenchmarkParallel(b *testing.B) {
 			})
 		})
 		b.Run("Update-raw/"+kind, func(b *testing.B) {
+			b.SetParallelism(parallelism)
 			b.RunParallel(func(pb *testing.PB) {
 				i := int(next.Add(1000))
 				for ; pb.Next(); i++ {
@@ -286,6 +293,7 @@ func BenchmarkParallel(b *testing.B) {
 		})
 		b.Run("View/"+kind, func(b *testing.B) {
 			b.ReportAllocs()
+			b.SetParallelism(parallelism)
 			b.RunParallel(func(pb *testing.PB) {
 				i := int(next.Add(1000))
 				for ; pb.Next(); i++ {

@@ -159,22 +159,29 @@ var mutants = []mutant{
 	{"a log that is not read", 5, "recover.go", "TestModel TestCrash TestPowerCut TestSickDisk TestFullDiskWithoutReserve",
 		"if n <= r.low {",
 		"if n <= r.low || ON {"},
-	{"a session lock that everyone gets", 6, "session.go", "TestNoIncrementIsLost TestLinearizable",
-		`	if s.tryLock() {
+	{"a session lock that everyone gets", 6, "lock.go", "TestNoIncrementIsLost TestLinearizable",
+		`	if s.overtake() || s.spinLock(e) {
 		return nil
-	}
-	if e.spin {`,
+	}`,
 		`	if ON {
 		s.lk.Store(lockHeld)
 		return nil
 	}
-	if s.tryLock() {
+	if s.overtake() || s.spinLock(e) {
 		return nil
-	}
-	if e.spin {`},
-	{"a queue without a bound", 6, "session.go", "TestLockWaits",
+	}`},
+	{"a queue without a bound", 6, "lock.go", "TestLockWaits",
 		"if len(x.queue) >= e.opt.MaxWaiters {",
 		"if len(x.queue) >= e.opt.MaxWaiters && !ON {"},
+	{"a waiter that is overtaken for ever", 0, "lock.go", "TestWaitersAreNotOvertakenForLong",
+		"w.woken, x.fair = false, long ",
+		"w.woken, x.fair = false, long && !ON "},
+	{"a waiter that leaves and wakes nobody", 0, "lock.go", "TestAWaiterThatLeavesAsItIsWoken",
+		"x.queue[0].rouse() // in the place of w",
+		"if !ON {\n			x.queue[0].rouse()\n		}"},
+	{"a waiter that is woken once", 0, "lock.go", "TestWaitersAreNotOvertakenForLong TestACrowd",
+		"w.woken, x.fair = false, long ",
+		"w.woken, x.fair = ON, long && !ON "},
 	{"a commit into a published record", 6, "session.go", "TestViewSeesTheCommittedState",
 		"return s.word.Load()&bitPublished != 0 }",
 		"return s.word.Load()&bitPublished != 0 && !ON }"},

@@ -1,14 +1,9 @@
 package sessile
 
 import (
-	"context"
 	"runtime"
-	"slices"
 	"sync/atomic"
-	"time"
 	"unsafe"
-
-	"github.com/sessile-go/sessile/internal/invariants"
 )
 
 // A session is the one object in memory for an id. It is as large as a cache line, the
@@ -17,13 +12,6 @@ import (
 //
 // Status, pins and the marks of eviction and checkpoint are one word, so "end it
 // if nobody pins it" is one compare-and-swap.
-//
-// # Session lock
-//
-// Held by one writing transaction at a time, callback included. Waiters queue in
-// extra.queue and get it in arrival order, handed over by the one that releases it.
-// Only 0 is ever replaced outside of the shard's latch, and the queue is joined under it. So a
-// commit, which holds that latch anyway, releases the lock by a plain store.
 //
 // # The shard's latch
 //
@@ -40,7 +28,7 @@ import (
 // nothing, and readers never wait for a callback. See [session.published] for how a reader sees both as one.
 type session struct {
 	word atomic.Uint32
-	lk   relaxedUint32          // the session lock
+	lk   relaxedUint32          // the session lock, see lock.go
 	priv relaxedPointer[record] // stored under the latch
 	seen relaxedInt64           // last-seen, engine time in ms; stored under the latch
 
@@ -60,24 +48,13 @@ type extra struct {
 	id     string                  // of more than inlineID-1 bytes; immutable
 	next   atomic.Pointer[session] // with the same hash; changed inside the map's Compute
 	queue  []*waiter
+	fair   bool          // the lock is handed over to the first of the queue
 	watch  chan struct{} // closed at the next version or end, for Wait
 	loaded chan struct{} // closed when the load has ended
 	failed error         // why the load failed, set before loaded is closed
 	became *session      // the object that took the place of the loading one, with its pins
 	users  []string      // under which the index on disk may still list the session
 }
-
-// A waiter waits for the session lock. granted is closed when it has it.
-type waiter struct {
-	granted chan struct{}
-}
-
-// The session lock.
-const (
-	lockFree   uint32 = 0
-	lockHeld   uint32 = 1
-	lockQueued uint32 = 2 // beside lockHeld: extra.queue is not empty
-)
 
 // The word.
 const (
@@ -224,140 +201,6 @@ func (s *session) tryPin() bool {
 }
 
 func (s *session) unpin() { s.word.Add(^(pinOne - 1)) }
-
-// tryLock takes the session lock if it is free and nobody waits for it. It does
-// not look at the status.
-func (s *session) tryLock() bool { return s.lk.CompareAndSwap(lockFree, lockHeld) }
-
-// lockSpins is how often a session lock is tried before its caller queues: a
-// callback often ends sooner than a goroutine can be parked and woken.
-const lockSpins = 30
-
-// lock takes the session lock in arrival order. It returns ErrBusy after the
-// engine's LockTimeout or when too many wait, or the context's error.
-func (s *session) lock(ctx context.Context, e *Engine, sh *shard) error {
-	if s.tryLock() {
-		return nil
-	}
-	if e.spin {
-		for range lockSpins {
-			l := s.lk.Load()
-			if l&lockQueued != 0 {
-				break
-			}
-			if l == lockFree && s.tryLock() {
-				return nil
-			}
-		}
-	}
-	sh.mu.Lock()
-	x := s.extraOf()
-	if len(x.queue) >= e.opt.MaxWaiters {
-		sh.mu.Unlock()
-		e.count.lockRefusals.Add(1)
-		return ErrBusy
-	}
-	me := &waiter{granted: make(chan struct{})}
-	if had := s.enqueueLocked(x, me); had {
-		sh.mu.Unlock()
-		return nil
-	}
-	sh.mu.Unlock()
-
-	e.count.lockWaits.Add(1)
-	timer := time.NewTimer(e.opt.LockTimeout)
-	defer timer.Stop()
-	var err error
-	select {
-	case <-me.granted:
-		// A context that ended first wins, even where both were seen at once.
-		if err := ctx.Err(); err != nil {
-			s.unlock(sh)
-			return err
-		}
-		return nil
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-timer.C:
-		err = ErrBusy
-	}
-	sh.mu.Lock()
-	left := s.leaveLocked(x, me)
-	sh.mu.Unlock()
-	switch {
-	case left && err == ErrBusy:
-		e.count.lockTimeouts.Add(1)
-		return err
-	case left:
-		return err
-	case ctx.Err() != nil:
-		s.unlock(sh)
-		return err
-	}
-	return nil // it was granted in the same moment: the lock is had
-}
-
-// enqueueLocked puts a waiter into the queue, or takes the lock for it if that
-// has become free. Under the latch the queue is empty whenever the lock is free.
-func (s *session) enqueueLocked(x *extra, w *waiter) (had bool) {
-	for {
-		if s.tryLock() {
-			return true
-		}
-		// The holder may let go at any moment: it hands over only if it sees the mark.
-		if s.lk.Load()&lockQueued != 0 || s.lk.CompareAndSwap(lockHeld, lockHeld|lockQueued) {
-			x.queue = append(x.queue, w)
-			return false
-		}
-	}
-}
-
-// leaveLocked takes a waiter out of the queue; false if it has been granted the lock.
-func (s *session) leaveLocked(x *extra, w *waiter) bool {
-	i := slices.Index(x.queue, w)
-	if i < 0 {
-		return false
-	}
-	x.queue = slices.Delete(x.queue, i, i+1)
-	if len(x.queue) == 0 {
-		s.lk.Store(lockHeld)
-	}
-	return true
-}
-
-// grantLocked hands the lock, which is held, to the first waiter.
-func (s *session) grantLocked(x *extra) {
-	first := x.queue[0]
-	x.queue = slices.Delete(x.queue, 0, 1)
-	if len(x.queue) == 0 {
-		x.queue = nil
-		s.lk.Store(lockHeld)
-	}
-	close(first.granted)
-}
-
-// unlock releases the session lock, or hands it to the next waiter.
-func (s *session) unlock(sh *shard) {
-	if s.lk.CompareAndSwap(lockHeld, lockFree) {
-		return
-	}
-	sh.mu.Lock()
-	s.unlockLocked()
-	sh.mu.Unlock()
-}
-
-// unlockLocked is unlock under the latch, where nobody joins or leaves the queue.
-func (s *session) unlockLocked() {
-	l := s.lk.Load()
-	if invariants.Enabled {
-		invariants.Assert(l&lockHeld != 0, "%q unlocked twice", s.id())
-	}
-	if l&lockQueued != 0 {
-		s.grantLocked(s.extra.Load())
-		return
-	}
-	s.lk.Store(lockFree)
-}
 
 // killLocked makes an object dead whose word, seen just now, has no pin, unless it is
 // locked or its word has changed.
