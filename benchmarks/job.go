@@ -118,6 +118,7 @@ func runJob[T any](ctx context.Context, e *Env, name string, more any) (result T
 		return result, err
 	}
 	defer p.kill()
+	p.patience += e.Scale.Steady
 	var a jobAnswer
 	if err := p.ask(jobQuestion{name, args}, &a); err != nil {
 		return result, fmt.Errorf("%s: %w", name, err)

@@ -43,12 +43,13 @@ func child() bool {
 // A process is a child of this program with which one line of JSON is exchanged after another. It leads
 // a process group, to which the servers that it starts belong.
 type process struct {
-	cmd    *exec.Cmd
-	in     io.WriteCloser
-	enc    *json.Encoder
-	dec    *json.Decoder
-	stderr bytes.Buffer
-	once   sync.Once
+	cmd      *exec.Cmd
+	in       io.WriteCloser
+	enc      *json.Encoder
+	dec      *json.Decoder
+	stderr   bytes.Buffer
+	once     sync.Once
+	patience time.Duration // bounds one exchange
 }
 
 // start starts a child. It is killed when ctx ends, and when this process does.
@@ -57,7 +58,7 @@ func start(ctx context.Context, role string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.CommandContext(ctx, self)}
+	p := &process{cmd: exec.CommandContext(ctx, self), patience: patience}
 	p.cmd.Env = append(os.Environ(), roleVariable+"="+role)
 	p.cmd.Stderr = &p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -73,20 +74,24 @@ func start(ctx context.Context, role string) (*process, error) {
 	return p, p.cmd.Start()
 }
 
-// patience bounds one exchange.
-const patience = 10 * time.Minute
+// patience is how long an exchange may take, where nothing is asked for that lasts longer.
+var patience = 10 * time.Minute
 
 // ask sends a line and waits for the answer.
 func (p *process) ask(question, answer any) error {
-	guard := time.AfterFunc(patience, func() { _ = p.signal(syscall.SIGKILL) })
-	defer guard.Stop()
-	if err := p.enc.Encode(question); err != nil {
-		return p.failure(err)
+	guard := time.AfterFunc(p.patience, func() { _ = p.signal(syscall.SIGKILL) })
+	err := p.enc.Encode(question)
+	if err == nil {
+		err = p.dec.Decode(answer)
 	}
-	if err := p.dec.Decode(answer); err != nil {
-		return p.failure(err)
+	inTime := guard.Stop()
+	switch {
+	case err == nil:
+		return nil
+	case !inTime:
+		return p.failure(fmt.Errorf("no answer in %s", p.patience))
 	}
-	return nil
+	return p.failure(err)
 }
 
 // failure adds what the child said before it died.
@@ -114,7 +119,7 @@ func (p *process) resume() { _ = p.signal(syscall.SIGCONT) }
 // finish lets the child end by itself, and returns why it did not.
 func (p *process) finish() (err error) {
 	p.once.Do(func() {
-		guard := time.AfterFunc(patience, func() { _ = p.signal(syscall.SIGKILL) })
+		guard := time.AfterFunc(p.patience, func() { _ = p.signal(syscall.SIGKILL) })
 		defer guard.Stop()
 		_ = p.in.Close()
 		if err = p.cmd.Wait(); err != nil {

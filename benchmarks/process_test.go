@@ -58,6 +58,29 @@ func TestPause(t *testing.T) {
 	require.NoError(t, p.finish())
 }
 
+// A child that does not answer is ended, and the error says so.
+func TestChildThatDoesNotAnswer(t *testing.T) {
+	p, err := start(context.Background(), "row")
+	require.NoError(t, err)
+	defer p.kill()
+	p.pause()
+	p.patience = 20 * time.Millisecond
+	var a rowAnswer
+	require.ErrorContains(t, p.ask(rowSpec{}, &a), "no answer in 20ms")
+}
+
+// A steady load may last longer than a child is otherwise waited for.
+func TestSteadyLoadBeyondPatience(t *testing.T) {
+	defer func(was time.Duration) { patience = was }(patience)
+	patience = 5 * time.Second
+	e := &Env{Scale: tinyScale(), Data: t.TempDir()}
+	e.Scale.Steady = patience + time.Second
+	s, err := runJob[Steady](context.Background(), e, "steady", nil)
+	require.NoError(t, err)
+	require.Positive(t, s.Updates)
+	require.Zero(t, s.Lost)
+}
+
 // processState returns the letter of /proc, or 0.
 func processState(t *testing.T, pid int) byte {
 	t.Helper()
